@@ -1,0 +1,1 @@
+"""Alembic migrations: how a database of any earlier schema becomes one of today's."""

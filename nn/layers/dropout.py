@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nn.arrays import Array, Arrays, Buffers, Noise
+from nn.layers.base import LAYERS, Layer
+from nn.registry import setting
+
+
+@LAYERS.register("dropout")
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """In training each value is zeroed with probability `rate` and the others are divided by 1 - rate.
+
+    Any shape. Srivastava et al. (2014), section 10, "inverted": the mean stays, so prediction does nothing.
+    """
+
+    rate: float = setting(least=0, below=1, doc="the share of values zeroed")
+
+    def forward(
+        self, parameters: Arrays, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
+    ) -> tuple[Array, Array | None]:
+        if not training or self.rate == 0:
+            return x, None
+        if rng is None:
+            raise ValueError("dropout: training needs a random generator")
+        mask = buffers.array("mask", x.shape, x.dtype)
+        draw_uniform(mask, rng)
+        kept = np.greater_equal(mask, self.rate, out=buffers.array("kept", x.shape, np.bool_))
+        np.multiply(kept, 1 / (1 - self.rate), out=mask)
+        return np.multiply(x, mask, out=buffers.array("y", x.shape, x.dtype)), mask
+
+    def backward(
+        self,
+        parameters: Arrays,
+        gradients: Arrays,
+        cache: Array | None,
+        dy: Array,
+        *,
+        buffers: Buffers,
+        input_gradient: bool = True,
+    ) -> Array | None:
+        return dy if cache is None else np.multiply(dy, cache, out=dy)
+
+
+def draw_uniform(out: Array, rng: Noise) -> None:
+    """Fill with numbers of [0, 1). In a stack each member draws from its own generator what it would draw alone."""
+    if isinstance(rng, np.random.Generator):
+        rng.random(out=out, dtype=out.dtype.type)
+        return
+    for generator, member in zip(rng, out.reshape(len(rng), -1), strict=True):
+        generator.random(out=member, dtype=out.dtype.type)

@@ -1,0 +1,35 @@
+"""What every command shares: the settings from its flags, and the client made from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.output import hint
+
+if TYPE_CHECKING:
+    from service.client import Client
+    from service.settings import Settings
+
+flags: dict[str, Any] = {}
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+RunArgument = Annotated[int, typer.Argument(metavar="RUN", help="The run's number.", show_default=False)]
+SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The job file, YAML or JSON.", show_default=False)]
+SetOption = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec, such as train.epochs=5.")
+]
+
+
+def settings() -> Settings:
+    from service.settings import load_settings
+
+    return load_settings(**flags)
+
+
+def client() -> Client:
+    from service.client import Client
+
+    return Client(settings(), notify=hint)

@@ -1,0 +1,35 @@
+"""`trainyard db`: the database's schema."""
+
+from __future__ import annotations
+
+import typer
+
+from service.cli import context
+
+app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+
+
+@app.command()
+def upgrade() -> None:
+    """Bring the database to this version's schema; safe to repeat, also from two places at once.
+
+    Example: trainyard db upgrade
+    """
+    from service.store.database import Database
+    from service.store.schema import upgrade
+
+    before, after = upgrade(Database(context.settings().database))
+    print(f"the database is at schema {after}" + ("" if before == after else f", upgraded from {before or 'nothing'}"))
+
+
+@app.command()
+def check() -> None:
+    """Say whether the database fits this version.
+
+    Example: trainyard db check
+    """
+    from service.store.database import Database
+
+    database = Database(context.settings().database)
+    database.require_schema()
+    print(f"the database is at schema {database.schema()}, the one this version needs")

@@ -1,0 +1,46 @@
+"""The edge: errors become one sentence on stderr and an exit code, and no traceback reaches a person."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+
+from service.errors import TrainyardError
+
+INTERRUPTED = 130
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Exit with the code and the sentence of whatever goes wrong inside. TRAINYARD_DEBUG=1 shows tracebacks."""
+    if os.environ.get("TRAINYARD_DEBUG"):
+        yield
+        return
+    try:
+        yield
+    except TrainyardError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{error.strerror or error}", 2)
+    except Exception as error:
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        fail(
+            f"an error that should not happen ({type(error).__name__}: {error}); "
+            "run it again with TRAINYARD_DEBUG=1 and report what it prints",
+            1,
+        )
+
+
+def fail(sentence: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,147 @@
+"""`trainyard`: the commands that stand alone; the groups live beside this file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import context, db, runs, workers, yard
+from service.cli.context import JsonOption, RunArgument, SetOption, SpecArgument
+from service.cli.edge import translated
+from service.cli.output import hint, print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from service.assembly import Report
+
+app = typer.Typer(
+    name="trainyard",
+    help="Train neural networks on the machines you have.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+app.add_typer(runs.app, name="runs")
+app.add_typer(workers.app, name="workers")
+app.add_typer(db.app, name="db")
+yard.add_commands(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"trainyard {version('trainyard')}")
+        raise typer.Exit
+
+
+@app.callback()
+def settings(
+    home: Annotated[Path | None, typer.Option(help="Folder of the history.", envvar="TRAINYARD_HOME")] = None,
+    database: Annotated[str | None, typer.Option(help="Database URL, instead of TRAINYARD_DATABASE_URL.")] = None,
+    broker: Annotated[str | None, typer.Option(help="Broker URL, instead of TRAINYARD_BROKER_URL.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.flags.update(home=home, database_url=database, broker_url=broker)
+
+
+@app.command()
+def check(spec: SpecArgument, set: SetOption = [], json: JsonOption = False) -> None:
+    """Check a spec as submit does: shapes, parameters, memory.
+
+    Example: trainyard check examples/digits.yaml
+    """
+    from service.client import Client
+
+    report = Client.check(spec, set)
+    if json:
+        print_json(report.document())
+    else:
+        show_report(report)
+
+
+def show_report(report: Report) -> None:
+    print(f"{report.name}: {report.task}, loss {report.loss}, metrics {', '.join(report.metrics)}")
+    print()
+    rows = [
+        (layer.number, f"{layer.kind} {layer.settings}", _shape(layer.output_shape), f"{layer.parameters:,}")
+        for layer in report.layers
+    ]
+    print_table([">#", "LAYER", ">OUTPUT", ">PARAMETERS"], [("", "input", _shape(report.input_shape), ""), *rows])
+    print()
+    print_facts(
+        [
+            ("parameters", f"{report.parameters:,}"),
+            ("rows", f"{report.train_rows:,} train, {report.validation_rows:,} validation, {report.test_rows:,} test"),
+            ("steps", f"{report.steps_per_epoch:,} an epoch, {report.epochs} epochs, batches of {report.batch_size}"),
+            ("memory", f"about {report.memory_bytes / 2**20:,.1f} MiB"),
+        ]
+    )
+    for note in report.notes:
+        hint(f"note: {note}")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))
+
+
+@app.command()
+def submit(
+    spec: SpecArgument,
+    set: SetOption = [],
+    queue: Annotated[str, typer.Option(help="The queue it waits in.")] = "default",
+    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    tag: Annotated[list[str], typer.Option(help="A word to find it by; may be repeated.")] = [],
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Queue a run and print its number.
+
+    Example: trainyard submit examples/digits.yaml --set train.epochs=5 --tag try --watch
+    """
+    client = context.client()
+    run = client.submit(spec, overrides=set, queue=queue, priority=priority, tags=tag)
+    if not watch:
+        print_json(run.json()) if json else print(run.id)
+        return
+    hint(f"run {run.id}: {run.name}")
+    runs.follow_to_end(client, run.id, json=json)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    input: Annotated[Path, typer.Argument(metavar="INPUT", help="A table: .csv or .parquet.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here (.csv or .parquet) instead.")] = None,
+) -> None:
+    """Predict each row of a table with the best weights of a run.
+
+    Example: trainyard predict 1 examples/flowers.csv -o predictions.csv
+    """
+    frame = context.client().predict(run, input)
+    if out is None:
+        print(frame.write_csv(), end="")
+    elif out.suffix == ".parquet":
+        frame.write_parquet(out)
+    else:
+        frame.write_csv(out)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the spec, for editors.
+
+    Example: trainyard schema > trainyard.schema.json
+    """
+    from service.spec import json_schema
+
+    print_json(json_schema())
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    with translated():
+        return app(arguments)

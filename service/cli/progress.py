@@ -1,0 +1,67 @@
+"""Following a run in the terminal: a bar by epoch, or a line an epoch where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from service.display import duration, number
+
+if TYPE_CHECKING:
+    from service.client import Client
+    from service.store.records import RunRecord
+
+SHOWN = (("loss", "loss"), ("val_loss", "val"), ("val_accuracy", "acc"), ("val_mae", "mae"))
+
+
+def follow(client: Client, run_id: int) -> RunRecord:
+    """Show the run on stderr until it has ended, and return it."""
+    return _bar(client, run_id) if sys.stderr.isatty() else _lines(client, run_id)
+
+
+def _lines(client: Client, run_id: int) -> RunRecord:
+    """A line for each epoch, complete also when many end between two looks."""
+    shown = 0
+    for run in client.watch(run_id):
+        for epoch in client.history(run_id, after_epoch=shown) if run.epoch > shown else ():
+            values = " ".join(f"{name} {number(epoch[name])}" for name, _ in SHOWN if name in epoch)
+            print(f"epoch {epoch['epoch']}/{run.epochs} {values}", file=sys.stderr)
+            shown = epoch["epoch"]
+    return run
+
+
+def _bar(client: Client, run_id: int) -> RunRecord:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[facts]}"))
+    with Progress(*columns, console=Console(stderr=True), expand=True) as progress:
+        task = progress.add_task("waiting", total=None, facts="")
+        for run in client.watch(run_id):
+            if run.state == "queued":
+                progress.update(task, description="waiting", facts=_reason(client, run_id))
+                continue
+            description = f"epoch {run.epoch}/{run.epochs}"
+            total = run.epoch if run.state.ended else run.epochs
+            progress.update(task, description=description, total=total, completed=run.epoch, facts=_facts(client, run))
+    return run
+
+
+def _reason(client: Client, run_id: int) -> str:
+    return client.why(run_id).partition(": ")[2]
+
+
+def _facts(client: Client, run: RunRecord) -> str:
+    """Loss, validation loss, accuracy, samples a second and the time left, in at most 60 columns."""
+    facts = [f"{short} {number(run.metrics[name].last)}" for name, short in SHOWN if name in run.metrics]
+    attempt = client.attempts(run.id)[-1]
+    if attempt.seconds and attempt.epoch:
+        facts.append(f"{_thousands(attempt.samples / attempt.seconds)}/s")
+        done = attempt.epoch - (attempt.first_epoch or 1) + 1
+        if not run.state.ended and done > 0:
+            facts.append(f"{duration(attempt.seconds / done * (run.epochs - run.epoch))} left")
+    return " ".join(facts)
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1e6:.1f}M" if value >= 1e6 else f"{value / 1e3:.0f}k" if value >= 1e4 else f"{value:.0f}"

@@ -1,0 +1,288 @@
+"""A yard as programs see it. The command line, the web page and notebooks use this and nothing below it.
+
+Every method is one transaction or a few; records that come back are frozen.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.errors import InputError, TrainyardError
+from service.settings import Settings, load_settings
+from service.store import blobs, history, transitions
+from service.store import workers as worker_store
+from service.store.database import Database
+from service.store.records import AttemptRecord, RunRecord, WorkerRecord
+from service.store.tables import Dataset as DatasetRow
+from service.store.tables import Run, State
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from service.assembly import Report
+    from service.datasets import Dataset
+    from service.queue import Tickets
+    from service.spec import Spec
+
+POLL_SECONDS = 0.1
+
+
+class NotTrained(InputError):
+    def __init__(self, run: RunRecord) -> None:
+        super().__init__(f"run {run.id} is {run.state} and has no weights; `trainyard runs why {run.id}` says more")
+
+
+class TimedOut(TrainyardError):
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(f"{what} after {seconds:g} s")
+
+
+class Client:
+    """One yard: submit specs, follow runs, ask the history, scale the pool.
+
+    `notify` gets sentences for a person that are no errors, such as "no worker serves this queue".
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, notify: Callable[[str], None] = lambda sentence: None, **flags: Any
+    ) -> None:
+        self.settings = settings or load_settings(**flags)
+        self.notify = notify
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, its schema checked; the embedded one is made at first use."""
+        database = Database(self.settings.database)
+        if self.settings.embedded_database and database.file is not None and not database.file.exists():
+            from service.store.schema import upgrade
+
+            upgrade(database)
+        database.require_schema()
+        return database
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        from service.queue import Tickets
+
+        return Tickets(self.settings.broker)
+
+    # Submitting
+
+    @staticmethod
+    def check(spec: str | Path | Spec, overrides: Sequence[str] = ()) -> Report:
+        """What submit would make of the spec: layers, shapes, parameters, memory. Raises what submit would raise."""
+        from service import assembly
+
+        return assembly.check(*_loaded(spec, overrides))
+
+    def submit(
+        self,
+        spec: str | Path | Spec,
+        *,
+        overrides: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+    ) -> RunRecord:
+        """Queue a run. Raises InputError for whatever is wrong with the spec or its data, and then changes nothing."""
+        check_name("queue", queue)
+        for tag in tags:
+            check_name("tag", tag)
+        from service.assembly import outline
+
+        loaded, dataset = _loaded(spec, overrides)
+        resolved = outline(loaded, dataset).spec
+        self._store(dataset, resolved.data.source)
+        with self.database.write() as session:
+            run_id = transitions.submit(
+                session,
+                name=resolved.name or "run",
+                spec=resolved.document(),
+                dataset_sha256=dataset.sha256,
+                epochs=resolved.train.epochs,
+                max_attempts=resolved.max_attempts,
+                queue=queue,
+                priority=priority,
+                tags=tags,
+            )
+        self._send_ticket(queue)
+        return self.run(run_id)
+
+    def _store(self, dataset: Dataset, source: str) -> None:
+        """Store the dataset unless the store has one with the same content."""
+        with self.database.read() as session:
+            if session.get(DatasetRow, dataset.sha256) is not None:
+                return
+        blob_id = blobs.stage(self.database, dataset.to_bytes())
+        with self.database.write() as session:
+            if session.get(DatasetRow, dataset.sha256) is None:  # another submit may have been faster
+                schema = dataset.schema.document()
+                session.add(DatasetRow(sha256=dataset.sha256, source=source, schema=schema, blob_id=blob_id))
+
+    def _send_ticket(self, queue: str) -> None:
+        from service.queue import BrokerUnreachable
+
+        try:
+            self.tickets.send(queue)
+        except BrokerUnreachable as error:
+            yard = "start a yard with `trainyard up`" if self.settings.embedded_broker else str(error)
+            self.notify(f"the run is stored and will start as soon as a worker finds it; {yard}")
+
+    # Following
+
+    def run(self, run_id: int) -> RunRecord:
+        with self.database.read() as session:
+            return history.run(session, run_id)
+
+    def runs(
+        self,
+        *,
+        states: Iterable[str] = (),
+        queue: str | None = None,
+        tag: str | None = None,
+        before: int | None = None,
+        limit: int | None = 20,
+    ) -> list[RunRecord]:
+        """The newest runs first; `before` takes a run's number and goes on from there."""
+        with self.database.read() as session:
+            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit)
+
+    def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
+        """One row an epoch: `epoch` and every metric."""
+        with self.database.read() as session:
+            history.run(session, run_id)
+            return history.curves(session, run_id, after_epoch)
+
+    def attempts(self, run_id: int) -> list[AttemptRecord]:
+        with self.database.read() as session:
+            return history.attempts(session, run_id)
+
+    def watch(self, run_id: int) -> Iterator[RunRecord]:
+        """The run each time something changed, until it has ended; the ended run comes last."""
+        seen = None
+        while True:
+            run = self.run(run_id)
+            if run != seen:
+                yield run
+                seen = run
+            if run.state.ended:
+                return
+            time.sleep(POLL_SECONDS)
+
+    def wait(self, run_id: int, timeout: float | None = None) -> RunRecord:
+        """The run once it has ended; raises TimedOut when that takes too many seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not (run := self.run(run_id)).state.ended:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimedOut(f"run {run_id} is still {run.state}", timeout or 0.0)
+            time.sleep(POLL_SECONDS)
+        return run
+
+    def why(self, run_id: int) -> str:
+        """One sentence: why the run waits, or what ended it."""
+        from service.why import why
+
+        with self.database.read() as session:
+            return why(session, run_id, self.settings.lease_seconds)
+
+    # Acting
+
+    def cancel(self, run_id: int, timeout: float = 10.0) -> RunRecord:
+        """Cancel the run; one that trains is asked to, and this waits until it has obeyed or vanished."""
+        with self.database.write() as session:
+            transitions.cancel(session, run_id)
+        try:
+            return self.wait(run_id, timeout)
+        except TimedOut:
+            self.notify(f"run {run_id} has not answered yet; if its worker is gone, it ends with its lease")
+            return self.run(run_id)
+
+    def retry(self, run_id: int) -> RunRecord:
+        """Queue a failed or cancelled run again; it goes on from its last checkpoint."""
+        with self.database.write() as session:
+            transitions.retry(session, run_id)
+        run = self.run(run_id)
+        self._send_ticket(run.queue)
+        return run
+
+    # Using
+
+    def weights_file(self, run_id: int, *, last: bool = False) -> bytes:
+        """The safetensors file of the best weights (or the last ones)."""
+        with self.database.read() as session:
+            run = history.run(session, run_id)
+            row = session.get_one(Run, run_id)
+            blob_id = row.last_weights_id if last else row.weights_id
+            if blob_id is None:
+                raise NotTrained(run)
+            return blobs.load(session, blob_id)
+
+    def weights(self, run_id: int, *, last: bool = False) -> Mapping[str, np.ndarray]:
+        """The best weights (or the last ones) as arrays by name, such as `1.dense.weight`."""
+        from service.weights import unpack
+
+        return unpack(self.weights_file(run_id, last=last)).parameters.views
+
+    def predict(self, run_id: int, table: str | Path) -> pl.DataFrame:
+        """What the run's best weights say of each row of a table: classes with probabilities, or values."""
+        from service.prediction import predict
+        from service.weights import unpack
+
+        return predict(unpack(self.weights_file(run_id)), Path(table))
+
+    # The pool
+
+    def workers(self) -> list[WorkerRecord]:
+        with self.database.read() as session:
+            return worker_store.workers(session, self.settings.lease_seconds)
+
+    def scale(self, worker: str, slots: int) -> None:
+        """Ask a worker for another number of slots; a slot that trains ends its run first."""
+        if slots < 0:
+            raise InputError(f"a worker cannot have {slots} slots")
+        with self.database.write() as session:
+            worker_store.wish(session, worker, self.settings.lease_seconds, slots=slots)
+
+    def drain(self, worker: str) -> None:
+        """Ask a worker to finish what it trains, to take nothing new, and to end."""
+        self._end(worker, worker_store.DRAIN)
+
+    def stop(self, worker: str) -> None:
+        """Ask a worker to save what it trains, hand it over to others, and end."""
+        self._end(worker, worker_store.STOP)
+
+    def _end(self, worker: str, wish: str) -> None:
+        with self.database.write() as session:
+            worker_store.wish(session, worker, self.settings.lease_seconds, end=wish)
+
+    def counts(self) -> dict[State, int]:
+        with self.database.read() as session:
+            return history.counts(session)
+
+    def waiting(self) -> dict[str, tuple[int, float]]:
+        """For each queue with waiting runs: how many, and how many seconds the oldest has waited."""
+        with self.database.read() as session:
+            return history.waiting(session)
+
+
+def _loaded(spec: str | Path | Spec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
+    from service import datasets
+    from service.spec import Spec, load
+
+    spec = spec if isinstance(spec, Spec) else load(Path(spec), overrides)
+    return spec, datasets.load(spec)
+
+
+def check_name(what: str, name: str) -> None:
+    """Names of queues, tags and workers go into messages, labels and commands: letters, digits and a few marks."""
+    import re
+
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:@=-]{0,63}", name):
+        raise InputError(
+            f"{what} '{name}': use 1 to 64 letters, digits and . _ : @ = - and begin with a letter or digit"
+        )

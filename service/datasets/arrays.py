@@ -1,0 +1,158 @@
+"""Bare arrays: NumPy's .npz, and the idx files in which MNIST and its relatives come."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from service.datasets.dataset import Dataset, Schema
+from service.datasets.labels import Wanted, classes_of
+from service.datasets.tables import WrongKey, content
+from service.errors import DataError
+from service.spec.errors import listed
+
+_FEATURES, _LABELS = ("features", "x", "X"), ("labels", "y", "Y")
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def read_npz(file: Path, wanted: Wanted) -> Dataset:
+    """Arrays `features` (or x) and `labels` (or y). More than two axes of features are an image, row by row."""
+    arrays = _npz(file)
+    features, labels = _named(arrays, _FEATURES, file.name), _named(arrays, _LABELS, file.name)
+    return from_arrays(features, labels, file.name, wanted)
+
+
+def read_features(file: Path, width: int) -> np.ndarray:
+    """The features alone, (n, width). Raises DataError if a row has another number of them."""
+    features = _named(_npz(file), _FEATURES, file.name)
+    if features.ndim < 2 or features.dtype.kind not in "buif" or math.prod(features.shape[1:]) != width:
+        raise DataError(f"{file.name}: the network takes rows of {width} numbers, got {features.shape}")
+    if not np.isfinite(features).all():
+        raise DataError(f"{file.name}: the features hold a number that is not finite")
+    return features.reshape(len(features), width)
+
+
+def _npz(file: Path) -> dict[str, np.ndarray]:
+    data = content(file)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError):
+        raise DataError(f"{file.name}: this is not an .npz file of plain arrays, or it is damaged") from None
+
+
+def _named(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], file: str) -> np.ndarray:
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    have = listed(arrays) or "none"
+    raise DataError(f"{file}: needs an array called {names[0]} or {names[1]}; its arrays: {have}")
+
+
+def from_arrays(features: np.ndarray, labels: np.ndarray, name: str, wanted: Wanted) -> Dataset:
+    """A dataset of features (n, …) and labels (n,) or (n, targets). Raises DataError if they do not fit."""
+    if features.ndim < 2 or 0 in features.shape or features.dtype.kind not in "buif":
+        raise DataError(f"{name}: features must be numbers of shape (rows, …), got {features.dtype} {features.shape}")
+    if labels.ndim not in (1, 2) or labels.dtype.kind not in "buifU":
+        raise DataError(f"{name}: labels must be one for each row, got {labels.dtype} of shape {labels.shape}")
+    if len(features) != len(labels):
+        raise DataError(f"{name}: {len(features)} rows of features, but {len(labels)} labels")
+    rows, image = len(features), features.shape[1:] if features.ndim > 2 else ()
+    flat = features.reshape(rows, -1)
+    if flat.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            flat = flat.astype(np.float32)
+    values, classes = _labels(labels, name, wanted)
+    return Dataset(
+        np.ascontiguousarray(flat),
+        values,
+        Schema(
+            task="classification" if classes else "regression",
+            rows=rows,
+            width=flat.shape[1],
+            dtype="uint8" if flat.dtype == np.uint8 else "float32",
+            image_shape=image,
+            targets=("label",) if values.ndim == 1 or values.shape[1] == 1 else _numbered(values.shape[1]),
+            classes=classes,
+        ),
+    )
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"label_{number}" for number in range(1, count + 1))
+
+
+def _labels(labels: np.ndarray, name: str, wanted: Wanted) -> tuple[np.ndarray, tuple[str, ...]]:
+    kind = labels.dtype.kind
+    several = labels.ndim == 2 and labels.shape[1] > 1
+    place = f"{name}: labels"
+    word = "text" if kind == "U" else "fraction" if kind == "f" else "whole"
+    if wanted.decide(word, several, place) == "classification":  # type: ignore[arg-type]
+        if kind == "f" and (labels != np.round(labels)).any():
+            raise WrongKey("source", f"{place} are fractions, which are no classes; for numbers use the loss mse")
+        whole = labels.reshape(-1) if kind == "U" else labels.reshape(-1).astype(np.int64)
+        return classes_of(whole.astype(str), place)
+    return labels.astype(np.float32).reshape(len(labels), -1), ()
+
+
+def read_idx(images: Path, wanted: Wanted) -> Dataset:
+    """Images with the labels found beside them by MNIST's naming; a folder stands for its training images."""
+    if images.is_dir():
+        images = _images_in(images)
+    labels = _labels_beside(images)
+    pixels, numbers = _idx(images), _idx(labels)
+    if numbers.ndim != 1 or pixels.ndim < 2:
+        raise DataError(f"{images.name}: expected images and one label each, got {pixels.shape} and {numbers.shape}")
+    if wanted.loss is None or "classification" in wanted.tasks:
+        wanted = Wanted(wanted.task or "classification", wanted.loss, wanted.tasks)
+    return from_arrays(pixels, numbers, images.name, wanted)
+
+
+def is_idx(file: Path) -> bool:
+    """Whether a path is an idx file, or a folder of them, by name."""
+    if file.is_dir():
+        return any("ubyte" in entry.name for entry in file.iterdir())
+    return "idx3-ubyte" in file.name or "idx1-ubyte" in file.name
+
+
+def _images_in(folder: Path) -> Path:
+    found = sorted(entry for entry in folder.iterdir() if "idx3-ubyte" in entry.name)
+    training = [entry for entry in found if "train" in entry.name] or found
+    if not training:
+        raise DataError(f"{folder.name}: no images in this folder; expected train-images-idx3-ubyte.gz")
+    return training[0]
+
+
+def _labels_beside(images: Path) -> Path:
+    if "idx3" not in images.name:
+        raise WrongKey("source", f"{images.name} holds labels; name the file of the images (…-images-idx3-ubyte)")
+    name = images.name.replace("images", "labels").replace("idx3", "idx1")
+    packed = name.removesuffix(".gz")
+    for candidate in (name, packed, f"{packed}.gz"):
+        if (beside := images.with_name(candidate)).is_file():
+            return beside
+    raise DataError(f"{images.name}: its labels are missing; expected {name} beside it")
+
+
+def _idx(file: Path) -> np.ndarray:
+    """The array in an idx file. Raises DataError if the header and the size disagree."""
+    data = content(file)
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) if data[:2] == b"\x1f\x8b" else io.BytesIO(data) as stream:
+            zeros, kind, axes = stream.read(2), *stream.read(2)
+            dtype = np.dtype(_IDX_TYPES[kind])
+            shape = tuple(int.from_bytes(stream.read(4), "big") for _ in range(axes))
+            size = math.prod(shape) * dtype.itemsize
+            body = stream.read(size + 1) if zeros == b"\0\0" and size <= 2**36 else b""
+    except (KeyError, ValueError, OSError, EOFError, zlib.error, TypeError):
+        raise DataError(f"{file.name}: this is not an idx file, or it is damaged") from None
+    if zeros != b"\0\0" or len(body) != size or not axes:
+        raise DataError(f"{file.name}: this is not an idx file, or it was cut off: its header says {shape}")
+    return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))

@@ -1,0 +1,59 @@
+"""Numbers and times as people read them, the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from service.store.records import RunRecord
+
+HEADLINES = ("test_accuracy", "val_accuracy", "val_r2", "val_loss", "accuracy", "loss")
+
+
+def headline(run: RunRecord) -> str:
+    """The one metric that says most about the run."""
+    for name in HEADLINES:
+        if name in run.metrics:
+            return f"{name} {number(run.metrics[name].best)}"
+    return "-"
+
+
+def duration(seconds: float | None) -> str:
+    """45 ms, 7.3 s, 4m05s, 3h12m, 2d4h: two figures that matter."""
+    if seconds is None:
+        return "-"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{seconds:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 48 else f"{hours // 24}d{hours % 24}h"
+
+
+def age(moment: datetime | None) -> str:
+    return "-" if moment is None else f"{duration(max(1.0, (datetime.now(UTC) - moment).total_seconds()))} ago"
+
+
+def lasted(run: RunRecord) -> str:
+    """How long the run has been or was under way, waiting for other workers included."""
+    if run.started is None:
+        return "-"
+    return duration(((run.finished or datetime.now(UTC)) - run.started).total_seconds())
+
+
+def number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def sparkline(values: list[float], width: int = 24) -> str:
+    """The curve in one line of blocks; NaN is a blank."""
+    if len(values) > width:
+        values = [values[i * (len(values) - 1) // (width - 1)] for i in range(width)]
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < 2:
+        return ""
+    low, span = min(finite), (max(finite) - min(finite)) or 1.0
+    return "".join("▁▂▃▄▅▆▇█"[int((v - low) / span * 7)] if math.isfinite(v) else " " for v in values)

@@ -1,0 +1,113 @@
+"""`doctor`: what could go wrong on this machine, each with what to do about it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from service.broker import program
+from service.client import Client
+from service.errors import TrainyardError
+from service.settings import without_secrets
+from service.store.database import sqlite_module
+
+OK, WARNING, WRONG = "ok", "warning", "wrong"
+SAFE_SQLITE = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # where the WAL-reset bug is fixed: the last is the oldest backport
+
+
+@dataclass(frozen=True)
+class Finding:
+    verdict: str
+    what: str
+    sentence: str
+
+
+def examine(client: Client) -> list[Finding]:
+    return [
+        Finding(OK, "python", f"{platform.python_version()} on {platform.machine()} with {os.cpu_count()} cores"),
+        _blas(),
+        _home(client),
+        _sqlite(client),
+        _tried("database", lambda: _database(client)),
+        *_broker(client),
+        _tried("workers", lambda: _workers(client)),
+    ]
+
+
+def _tried(what: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except TrainyardError as error:
+        return Finding(WRONG, what, str(error))
+
+
+def _blas() -> Finding:
+    import numpy  # noqa: F401 - loads the BLAS that is asked for
+    from threadpoolctl import threadpool_info
+
+    pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    if not pools:
+        return Finding(WARNING, "blas", "NumPy has no BLAS that can be asked for its threads; training may be slow")
+    pool = pools[0]
+    return Finding(OK, "blas", f"{pool['internal_api']} {pool['version']}, {pool.get('architecture', '?')} kernels")
+
+
+def _home(client: Client) -> Finding:
+    home = client.settings.home
+    home.mkdir(parents=True, exist_ok=True)
+    if not os.access(home, os.W_OK):
+        return Finding(WRONG, "home", f"{home} cannot be written; set TRAINYARD_HOME")
+    free = os.statvfs(home)
+    gibibytes = free.f_bavail * free.f_frsize / 2**30
+    return Finding(OK if gibibytes > 1 else WARNING, "home", f"{home}, {gibibytes:.1f} GiB free")
+
+
+def _sqlite(client: Client) -> Finding:
+    version: tuple[int, ...] = sqlite_module().sqlite_version_info
+    safe = version >= SAFE_SQLITE[0] or any(version[:2] == fix[:2] and version >= fix for fix in SAFE_SQLITE)
+    text = ".".join(map(str, version))
+    if safe or not client.settings.database.startswith("sqlite"):
+        return Finding(OK, "sqlite", text)
+    return Finding(WARNING, "sqlite", f"{text} can, very rarely, damage a database under several writers; "
+                   "`pip install pysqlite3` where a wheel exists, or use PostgreSQL")  # fmt: skip
+
+
+def _database(client: Client) -> Finding:
+    shown = without_secrets(client.settings.database)
+    runs = sum(client.counts().values())
+    return Finding(OK, "database", f"{shown}, schema {client.database.schema()}, {runs} runs")
+
+
+def _broker(client: Client) -> Iterator[Finding]:
+    from service.yard import running
+
+    settings = client.settings
+    if settings.embedded_broker and running(settings) is None:
+        yield _tried("broker", lambda: Finding(OK, "broker", f"embedded, not running; `up` starts {program()}"))
+        return
+
+    def ping() -> Finding:
+        client.tickets.ping()
+        return Finding(OK, "broker", "embedded" if settings.embedded_broker else without_secrets(settings.broker))
+
+    yield _tried("broker", ping)
+    url = urlsplit(settings.broker)
+    if url.hostname not in (None, "localhost", "127.0.0.1", "::1"):
+        if not url.password:
+            yield Finding(WARNING, "broker", f"{url.hostname} is another machine and the URL has no password")
+        if url.scheme == "redis":
+            yield Finding(WARNING, "broker", f"messages to {url.hostname} are not encrypted; use rediss://")
+
+
+def _workers(client: Client) -> Finding:
+    known = client.workers()
+    gone = [worker.name for worker in known if worker.state == "gone"]
+    live = [worker for worker in known if worker.state == "ready"]
+    if gone:
+        return Finding(WARNING, "workers", f"{', '.join(gone)} went silent without saying goodbye")
+    if not live:
+        return Finding(WARNING, "workers", "none runs; `trainyard up` or `trainyard workers start`")
+    return Finding(OK, "workers", f"{len(live)} with {sum(worker.slots for worker in live)} slots")

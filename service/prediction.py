@@ -1,0 +1,90 @@
+"""What a trained network says of new rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nn import Array, softmax
+from service.assembly import scaled
+from service.datasets import Schema, arrays, tables
+from service.datasets.tables import Table
+from service.errors import DataError
+from service.spec.errors import did_you_mean, listed
+from service.weights import Weights
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHOWN = 10  # column names in an error
+
+
+def predict(weights: Weights, file: Path) -> pl.DataFrame:
+    """A row for each row of a .csv, .tsv, .parquet or .npz file. Raises DataError if its columns do not fit.
+
+    Classes: `prediction`, then a column for each class, with its probability after cross_entropy (`probability_…`) and
+    the output as it is otherwise (`score_…`). Numbers: `prediction`, or one `prediction_<target>` for each target.
+    """
+    return predict_rows(weights, read_features(weights, file))
+
+
+def predict_rows(weights: Weights, features: Array) -> pl.DataFrame:
+    """The same for features (n, width), not yet scaled."""
+    import polars as pl
+
+    schema = weights.schema
+    found = outputs(weights, features)
+    if schema.task == "regression":
+        alone = len(schema.targets) == 1
+        names = ["prediction"] if alone else [f"prediction_{target}" for target in schema.targets]
+        return pl.DataFrame({name: found[:, index] for index, name in enumerate(names)})
+    certain = weights.spec.loss is not None and weights.spec.loss.name == "cross_entropy"
+    word = "probability" if certain else "score"
+    best = np.array(schema.classes)[found.argmax(axis=1)]
+    scores = {f"{word}_{name}": found[:, index] for index, name in enumerate(schema.classes)}
+    return pl.DataFrame({"prediction": best.tolist(), **scores})
+
+
+def outputs(weights: Weights, features: Array) -> Array:
+    """Probabilities, scores or values (n, outputs) for features (n, width), not yet scaled."""
+    inputs = scaled(weights.spec.data.scale, features, weights.scaler)
+    raw = weights.network.predict(weights.parameters, inputs)
+    certain = weights.spec.loss is not None and weights.spec.loss.name == "cross_entropy"
+    return softmax(raw) if certain else raw
+
+
+def read_features(weights: Weights, file: Path) -> Array:
+    """Features (n, width) from a file, in the order in which the network was trained on them."""
+    if file.suffix.lower() == ".npz":
+        return arrays.read_features(file, weights.schema.width)
+    if file.suffix.lower() not in (".csv", ".tsv", ".parquet", ".pq"):
+        raise DataError(f"{file.name}: new rows are read from .csv, .tsv, .parquet or .npz files")
+    table = tables.read(file)
+    names = _matched(table, weights) if weights.schema.features else _counted(table, weights.schema)
+    return np.column_stack([tables.numbers(table, name, "features") for name in names])
+
+
+def _matched(table: Table, weights: Weights) -> list[str]:
+    """The columns by name. The target may be there or not; other columns may be only if the spec chose its features."""
+    schema = weights.schema
+    missing = [name for name in schema.features if name not in table.columns]
+    extra = [name for name in table.columns if name not in (*schema.features, *schema.targets)]
+    if missing:
+        near = did_you_mean(missing[0], extra) if len(missing) == 1 else ""
+        names = listed([f"'{name}'" for name in missing[:SHOWN]]) + (" …" if len(missing) > SHOWN else "")
+        raise DataError(f"{table.name} lacks the column{'s' if len(missing) > 1 else ''} {names}{near}")
+    if extra and weights.spec.data.features is None:
+        names = listed([f"'{name}'" for name in extra[:SHOWN]]) + (" …" if len(extra) > SHOWN else "")
+        raise DataError(f"{table.name} has columns the network was not trained on: {names}; remove them")
+    return list(schema.features)
+
+
+def _counted(table: Table, schema: Schema) -> list[str]:
+    """Without names in training, all columns but the target's, which must be as many as the features."""
+    names = [name for name in table.columns if name not in schema.targets]
+    if len(names) != schema.width:
+        shape = f" (images of {' × '.join(map(str, schema.image_shape))})" if schema.image_shape else ""
+        raise DataError(f"{table.name} has {len(names)} columns; the network takes {schema.width}{shape}")
+    return names

@@ -1,0 +1,148 @@
+"""Where things are and how long they may take: flags, then TRAINYARD_* variables, then a file, then defaults."""
+
+from __future__ import annotations
+
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from service.errors import InputError
+
+LONGEST_SOCKET_PATH = 100  # sockaddr_un holds 104 bytes on macOS and 108 on Linux, the terminating zero included
+
+
+class Settings(BaseSettings):
+    """One yard's settings. The defaults work on one machine with nothing configured."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    home: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("trainyard"),
+        description="folder of the history, the embedded broker, logs and config.toml",
+    )
+    database_url: str = Field("", description="SQLAlchemy URL; empty: a SQLite file in the home")
+    broker_url: str = Field("", description="redis:// or rediss:// URL; empty: the broker that `trainyard up` starts")
+    host: str = Field("127.0.0.1", description="address the web page and the metrics listen on")
+    port: int = Field(8750, ge=0, le=65535, description="port of the web page and the yard's metrics; 0: any free one")
+    lease_seconds: float = Field(10.0, ge=1, description="a worker silent for so long loses its runs")
+    checkpoint_seconds: float = Field(10.0, ge=0, description="most seconds of training that a dead worker costs")
+    heartbeat_seconds: float = Field(1.0, gt=0, description="how often a supervisor reports and reconciles")
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str) -> str:
+        scheme = url.partition("://")[0]
+        if url and scheme not in ("sqlite", "postgresql", "postgres", "postgresql+psycopg"):
+            raise ValueError(f"'{scheme}' is no database Trainyard knows; use sqlite:///FILE or postgresql://…")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _known_broker(cls, url: str) -> str:
+        scheme = url.partition("://")[0]
+        if "cluster" in scheme:
+            raise ValueError("Redis Cluster cannot carry Celery's queues (celery#2852); use one Redis or a Sentinel")
+        if url and scheme not in ("redis", "rediss", "redis+socket", "sentinel"):
+            raise ValueError(f"'{scheme}' is no broker Trainyard knows; use redis://, rediss:// or redis+socket://")
+        return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: Any, env_settings: Any, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = init_settings().get("home") or env_settings().get("home") or platformdirs.user_data_path("trainyard")
+        file = TomlConfigSettingsSource(settings_cls, toml_file=Path(home).expanduser() / "config.toml")
+        return init_settings, env_settings, file
+
+    @cached_property
+    def database(self) -> str:
+        """The SQLAlchemy URL in use, with the driver named."""
+        url = self.database_url or f"sqlite:///{self.home / 'trainyard.db'}"
+        scheme, _, rest = url.partition("://")
+        return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @property
+    def embedded_database(self) -> bool:
+        return not self.database_url
+
+    @property
+    def embedded_broker(self) -> bool:
+        return not self.broker_url
+
+    @cached_property
+    def broker(self) -> str:
+        """The broker's URL with its password: the configured one, or the embedded broker's socket."""
+        if self.broker_url:
+            return self.broker_url
+        return f"redis+socket://:{quote(self.broker_password, safe='')}@{self.broker_socket}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """A socket in the home, or, where that path is too long for the system, in the runtime folder."""
+        socket = self.home / "broker" / "broker.sock"
+        if len(str(socket)) <= LONGEST_SOCKET_PATH:
+            return socket
+        import hashlib
+        import tempfile
+
+        key = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"trainyard-{key}" / "broker.sock"
+
+    @cached_property
+    def broker_password(self) -> str:
+        """The embedded broker's password, made once and kept in a file only its owner may read."""
+        file = self.home / "broker" / "password"
+        try:
+            return file.read_text()
+        except FileNotFoundError:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return write_once(file, secrets.token_hex(24))
+
+
+def write_once(file: Path, text: str) -> str:
+    """Write a secret for the owner alone, whole or not at all; where another process was first, return its text."""
+    import os
+
+    staged = file.with_suffix(f".{os.getpid()}")
+    staged.touch(mode=0o600)
+    staged.write_text(text)
+    try:
+        os.link(staged, file)
+    except FileExistsError:
+        text = file.read_text()
+    finally:
+        staged.unlink()
+    return text
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings; flags that are None do not count. Raises InputError that names the setting."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"setting {name} (TRAINYARD_{name.upper()}): {message}") from None
+    except ValueError as error:
+        raise InputError(f"config.toml cannot be read: {error}") from None
+
+
+def without_secrets(url: str) -> str:
+    """The URL with any password replaced, fit to be shown."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    user, _, address = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{address}"))

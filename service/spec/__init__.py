@@ -1,0 +1,8 @@
+"""The job file: read strictly, explained where it is wrong, filled in where it is silent."""
+
+from service.spec.errors import Problem, SpecError
+from service.spec.reading import load, parse
+from service.spec.reference import json_schema, reference
+from service.spec.schema import Spec
+
+__all__ = ["Problem", "Spec", "SpecError", "json_schema", "load", "parse", "reference"]

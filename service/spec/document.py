@@ -1,0 +1,237 @@
+"""YAML text to plain values, remembering where each key and value stands.
+
+Scalars follow the core schema of YAML 1.2, so `1e-3` is a number and `no` and `on` are words, which YAML 1.1 (and so
+PyYAML by itself) reads the other way round. JSON is YAML. Nothing but mappings, lists, texts, numbers, true, false and
+null comes out, whatever tags the text carries, and its size is bounded before and after anchors are expanded.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from service.spec.errors import Path, Problem, SpecError, shown
+
+MOST_CHARACTERS = 256 * 1024
+MOST_NODES = 20_000  # after expanding anchors: ten lines of aliases to aliases can mean a billion values
+MOST_LEVELS = 32
+
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's scanner, parser and composer with other rules for plain scalars, and a limit on nesting."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way of overriding
+    level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.level += 1
+        if self.level > MOST_LEVELS:
+            problem = f"nested deeper than {MOST_LEVELS} levels"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
+
+
+for _name, _pattern, _first in (
+    ("null", r"(~|null|Null|NULL|)\Z", ["~", "n", "N", ""]),
+    ("bool", r"(true|True|TRUE|false|False|FALSE)\Z", list("tTfF")),
+    ("int", r"([-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z", list("-+0123456789")),
+    (
+        "float",
+        r"([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z",
+        list("-+.0123456789"),
+    ),
+):
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), _first)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a key and its value begin, counted from 1. A list item's key is the item itself."""
+
+    key: tuple[int, int]
+    value: tuple[int, int]
+
+
+@dataclass
+class Document:
+    """The values of a text, and the place of every path in it; overrides of the command line are places too."""
+
+    source: str
+    values: Any = None
+    marks: dict[Path, Mark] = field(default_factory=dict)
+    overridden: dict[Path, str] = field(default_factory=dict)
+
+    def problem(self, path: Path, sentence: str, at_key: bool = False) -> Problem:
+        """A problem at `path`, placed at the deepest part of it that was written; at its key if that is at fault."""
+        for end in range(len(path), -1, -1):
+            if override := self.overridden.get(path[:end]):
+                return Problem(override, path, sentence)
+            if mark := self.marks.get(path[:end]):
+                line, column = mark.key if at_key and end == len(path) else mark.value
+                return Problem(f"{self.source}:{line}:{column}", path, sentence, line, column)
+            if end and (made := self._made(path[:end])):
+                return Problem(made, path, sentence)
+        return Problem(self.source, path, sentence)
+
+    def _made(self, path: Path) -> str | None:
+        """The override that made something at `path` by setting something inside it."""
+        return next((text for inner, text in self.overridden.items() if inner[: len(path)] == path), None)
+
+    def error(self, path: Path, sentence: str, at_key: bool = False) -> SpecError:
+        return SpecError([self.problem(path, sentence, at_key)])
+
+    def override(self, path: Path, text: str) -> None:
+        """From now on, problems at or below `path` are told at `text`, the argument that replaced what was there."""
+        for known in [known for known in self.marks if known[: len(path)] == path]:
+            del self.marks[known]
+        self.overridden[path] = text
+
+
+def read(text: str, source: str) -> Document:
+    """Parse `text`. Raises SpecError with the line and column of each thing that is not a plain YAML document."""
+    if len(text) > MOST_CHARACTERS:
+        raise SpecError([Problem(source, (), f"longer than {MOST_CHARACTERS // 1024} KiB; a spec is a short file")])
+    document = Document(source)
+    reader = _Reader(document)
+    if (node := _compose(text, source)) is not None:
+        document.values = reader.value(node, (), None)
+    if reader.problems:
+        raise SpecError(reader.problems)
+    return document
+
+
+def _compose(text: str, source: str) -> yaml.Node | None:
+    loader = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        problem = _sentence(error.problem or "", error.context or "")
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position].split("\n")
+        line, column = len(before), len(before[-1]) + 1
+        problem = f"the character U+{ord(text[error.position]):04X} may not stand in a text file"
+    except (ValueError, OverflowError):  # PyYAML on "\UFFFFFFFF" and on a %YAML directive of very many digits
+        line, column = (loader.line + 1, loader.column + 1) if loader else (1, 1)
+        problem = "this is not YAML: a number or an escape is out of range"
+    finally:
+        if loader:
+            loader.dispose()
+    raise SpecError([Problem(f"{source}:{line}:{column}", (), problem, line, column)])
+
+
+_SENTENCES = (
+    (r"cannot start any token", "this character cannot begin a value here (tabs cannot indent; quote texts like '@a')"),
+    (r"mapping values are not allowed", "a ':' cannot stand here; check the indentation, or quote the text before it"),
+    (r"could not find expected ':'", "the line above is not finished: a key needs a ':' after it"),
+    (r"expected <block end>", "the indentation does not fit the lines above"),
+    (r"expected ',' or '\]'", "a '[' is not closed, or a ',' is missing"),
+    (r"expected ',' or '\}'", "a '{' is not closed, or a ',' is missing"),
+    (r"unexpected end of stream", "a quoted text is not closed"),
+    (r"expected the node content, but found '<stream end>'", "the text ends where a value should be"),
+    (r"but found another document", "a spec is a single document; remove the '---' and what follows"),
+    (r"found undefined alias", "this alias (*name) has no anchor (&name) above it"),
+    (r"found duplicate anchor", "this anchor (&name) is defined twice"),
+)
+
+
+def _sentence(problem: str, context: str) -> str:
+    for pattern, sentence in _SENTENCES:
+        if re.search(pattern, f"{context} {problem}"):
+            return sentence
+    return problem if problem.startswith("nested") else f"this is not YAML: {problem or context}"
+
+
+class _Reader:
+    """Nodes to values, collecting problems instead of stopping at the first."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+        self.nodes = 0
+
+    def value(self, node: yaml.Node, path: Path, key: yaml.Node | None) -> Any:
+        place = _place(node)
+        self.document.marks[path] = Mark(_place(key) if key else place, place)
+        self.nodes += 1
+        if self.nodes > MOST_NODES or len(path) > MOST_LEVELS:
+            limit = f"{MOST_NODES} values" if self.nodes > MOST_NODES else f"{MOST_LEVELS} levels"
+            raise self.document.error(path, f"more than {limit} once its anchors are expanded")
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return [self.value(item, (*path, index), None) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode) and (convert := _CONVERSIONS.get(node.tag.removeprefix(_TAG))):
+            return self._scalar(node, path, convert)
+        self._complain(path, f"the tag {shown(node.tag.replace(_TAG, '!!'))} is not supported; remove it")
+        return None
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, item in node.value:
+            line, column = _place(key)
+            place = f"{self.document.source}:{line}:{column}"
+            if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
+                what = shown(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                self.problems.append(Problem(place, path, f"a key must be a word, got {what}", line, column))
+            elif key.value in values:
+                first = self.document.marks[(*path, key.value)].key[0]
+                sentence = f"key {shown(key.value)} stands here a second time (first in line {first}); remove one"
+                self.problems.append(Problem(place, path, sentence, line, column))
+            else:
+                values[key.value] = self.value(item, (*path, key.value), key)
+        return values
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path, convert: Callable[[str], Any]) -> Any:
+        try:
+            value = convert(node.value)
+        except ValueError:
+            return self._complain(path, f"{shown(node.value)} cannot be read as a number or word of that kind")
+        if isinstance(value, float) and not math.isfinite(value):
+            return self._complain(path, f"expected a finite number, got {shown(node.value)}")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            return self._complain(path, "this whole number is too large")
+        if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+            return self._complain(path, "the text holds a NUL or half a surrogate pair, which cannot be stored")
+        return value
+
+    def _complain(self, path: Path, sentence: str) -> None:
+        self.problems.append(self.document.problem(path, sentence))
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _int(text: str) -> int:
+    return int(text[2:], 16) if text.startswith("0x") else int(text[2:], 8) if text.startswith("0o") else int(text)
+
+
+def _float(text: str) -> float:
+    return float(re.sub(r"\.(inf|nan)\Z", r"\1", text.lower()))
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
+_CONVERSIONS: dict[str, Callable[[str], Any]] = {
+    "null": lambda text: None,
+    "bool": _bool,
+    "int": _int,
+    "float": _float,
+    "str": str,
+}

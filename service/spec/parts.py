@@ -1,0 +1,173 @@
+"""Pydantic models made from the registries of `nn`: a layer added there is known here, with its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from types import NoneType
+from typing import Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from nn.registry import field_types
+from service.spec.errors import shown, unknown
+
+_BOUNDS = {"above": "gt", "least": "ge", "below": "lt", "most": "le"}
+_LARGEST = 2**31 - 1  # for whole numbers without a limit of their own; what follows computes with 64 bits
+
+
+class Strict(BaseModel):
+    """Unknown keys and wrong types are errors; nothing is converted."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+
+class Settings(Strict):
+    """The settings of one part of `nn`. A plain value or nothing stands for its first setting or its defaults."""
+
+    part: ClassVar[type]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, value: Any) -> Any:
+        return long_form(cls.part, value)
+
+    def build(self) -> Any:
+        """The part itself. Raises ValueError for settings that do not go together."""
+        return self.part(**{name: getattr(self, name) for name in type(self).model_fields})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = handler(core)
+        properties = handler.resolve_ref_schema(full).get("properties", {})
+        forms: list[dict[str, Any]] = [full]
+        if properties:
+            forms.append({"title": next(iter(properties)), **next(iter(properties.values()))})
+        if not _required(cls.part):
+            forms.append({"type": "null"})
+        return {"anyOf": forms} if len(forms) > 1 else full
+
+
+class Choice(Strict):
+    """One of a registry: a mapping with the part's name as its only key, or the name alone."""
+
+    noun: ClassVar[str]
+    parts: ClassVar[Mapping[str, type]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {value: None}
+        if not isinstance(value, dict):
+            raise PydanticCustomError("sentence", f"expected a {cls.noun} such as {cls._example()}, got {shown(value)}")
+        if len(value) != 1 and all(name in cls.parts for name in value):
+            problem = f"expected one {cls.noun}, got {len(value)} ({', '.join(value)})" if value else ""
+            raise PydanticCustomError("sentence", problem or f"expected a {cls.noun}; known: {', '.join(cls.parts)}")
+        if strange := [name for name in value if name not in cls.parts]:
+            problem = unknown(cls.noun, strange[0], cls.parts)
+            raise PydanticCustomError("sentence", problem, {"key": strange[0]})
+        return {name: {} if body is None else body for name, body in value.items()}
+
+    @property
+    def name(self) -> str:
+        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+
+    @property
+    def settings(self) -> Settings:
+        settings: Settings = getattr(self, self.name)
+        return settings
+
+    def build(self) -> Any:
+        return self.settings.build()
+
+    @model_serializer(mode="plain")
+    def _document(self) -> dict[str, Any]:
+        return {self.name: self.settings.model_dump(mode="json")}
+
+    @classmethod
+    def _example(cls) -> str:
+        name, part = next(iter(cls.parts.items()))
+        first = next(iter(dataclasses.fields(part)), None)
+        return f"'{name}'" if first is None or not _required(part) else f"'{name}: {{{first.name}: …}}'"
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = handler(core)
+        body = handler.resolve_ref_schema(full)
+        for name, item in body.get("properties", {}).items():
+            item.pop("default", None)
+            item["anyOf"] = [form for form in item["anyOf"] if form != {"type": "null"}]
+            if not _required(cls.parts[name]):
+                item["anyOf"].append({"type": "null"})
+        body.update({"type": "object", "minProperties": 1, "maxProperties": 1})
+        bare = [name for name, part in cls.parts.items() if not _required(part)]
+        return {"anyOf": [full, {"enum": bare}]} if bare else full
+
+
+def choice(noun: str, parts: Mapping[str, type]) -> type[Choice]:
+    """The model of "one of these parts"."""
+    fields: dict[str, Any] = {
+        name: (settings(part) | None, Field(None, description=summary(part))) for name, part in parts.items()
+    }
+    model = create_model(f"{noun.title()}Choice", __base__=Choice, **fields)
+    model.noun, model.parts = noun, parts
+    return model
+
+
+def settings(part: type) -> type[Settings]:
+    """The model of one part's settings."""
+    types = field_types(part)
+    fields: dict[str, Any] = {field.name: _field(field, types[field.name]) for field in dataclasses.fields(part)}
+    model = create_model(f"{part.__name__}Settings", __base__=Settings, __doc__=summary(part), **fields)
+    model.part = part
+    return model
+
+
+def long_form(part: type, value: Any) -> Any:
+    """A mapping of settings for what may be written short: `0.2` is {rate: 0.2} for dropout, nothing is {}."""
+    if value is None:
+        return {}
+    first = next(iter(dataclasses.fields(part)), None)
+    return value if first is None or isinstance(value, dict | list) else {first.name: value}
+
+
+def summary(part: Any) -> str:
+    """The first line of the documentation of a part."""
+    return (inspect.getdoc(part) or "").partition("\n")[0]
+
+
+def _required(part: type) -> list[str]:
+    return [
+        field.name
+        for field in dataclasses.fields(part)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+
+
+def _field(field: dataclasses.Field[Any], types: tuple[type, ...]) -> tuple[Any, Any]:
+    """The type and the limits of a pydantic field."""
+    facts = field.metadata
+    limits: dict[str, Any] = {_BOUNDS[key]: facts[key] for key in _BOUNDS if facts.get(key) is not None}
+    if int in types and float not in types and "le" not in limits and "lt" not in limits:
+        limits["le"] = _LARGEST
+    annotation: Any = reduce(or_, (kind for kind in types if kind is not int or float not in types))
+    if facts.get("choices"):
+        annotation = Literal[tuple(facts["choices"])]
+        annotation = annotation | None if NoneType in types else annotation
+    if field.default_factory is not dataclasses.MISSING:
+        return annotation, Field(default_factory=field.default_factory, description=facts.get("doc"), **limits)
+    default = ... if field.default is dataclasses.MISSING else field.default
+    return annotation, Field(default, description=facts.get("doc"), **limits)

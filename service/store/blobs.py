@@ -1,0 +1,81 @@
+"""Blobs: large bytes, staged in small transactions so that no other writer waits long, then pointed at in one.
+
+A blob without a pointer is garbage: `collect` removes it some minutes after it was last touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from sqlalchemy import Insert, delete, insert, select, union, update
+from sqlalchemy.orm import Session
+
+from service.errors import TrainyardError
+from service.store.clock import after, now
+from service.store.database import Database
+from service.store.tables import Blob, Chunk, Dataset, Run
+
+CHUNK = 4 * 2**20  # bytes; SQLite's only write lock is held about 34 ms by one, where 200 MiB would hold it for seconds
+UNPOINTED_SECONDS = 600.0
+
+
+class BlobDamaged(TrainyardError):
+    def __init__(self, blob_id: int, what: str) -> None:
+        super().__init__(f"blob {blob_id} is damaged: {what}")
+
+
+def stage(database: Database, data: bytes, between: Callable[[], None] = lambda: None) -> int:
+    """Store the bytes, a chunk a transaction, `between` called between them; the caller points at the number returned."""
+    with database.write() as session:
+        blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+        session.add(blob)
+        session.flush()
+        blob_id = blob.id
+        session.execute(_chunk(blob_id, 0, data))
+    for number in range(1, -(-len(data) // CHUNK)):
+        between()
+        with database.write() as session:
+            session.execute(_chunk(blob_id, number, data))
+            session.execute(update(Blob).where(Blob.id == blob_id).values(touched=now()))
+    return blob_id
+
+
+def _chunk(blob_id: int, number: int, data: bytes) -> Insert:
+    return insert(Chunk).values(blob_id=blob_id, number=number, data=data[number * CHUNK : (number + 1) * CHUNK])
+
+
+def load(session: Session, blob_id: int) -> bytes:
+    """The bytes of a blob; raises BlobDamaged when they are not the ones that were stored."""
+    blob = session.get(Blob, blob_id)
+    if blob is None:
+        raise BlobDamaged(blob_id, "it is gone")
+    data = b"".join(session.scalars(select(Chunk.data).where(Chunk.blob_id == blob_id).order_by(Chunk.number)))
+    if hashlib.sha256(data).hexdigest() != blob.sha256:
+        raise BlobDamaged(blob_id, f"{len(data)} of {blob.size} bytes are there, or their SHA-256 differs")
+    return data
+
+
+def remove(database: Database, blob_id: int) -> None:
+    """Remove a blob that nothing points at, a chunk a transaction."""
+    while True:
+        with database.write() as session:
+            first = select(Chunk.number).where(Chunk.blob_id == blob_id).limit(1).scalar_subquery()
+            gone = session.execute(
+                delete(Chunk).where(Chunk.blob_id == blob_id, Chunk.number == first).returning(Chunk.number)
+            ).all()
+            if not gone:
+                session.execute(delete(Blob).where(Blob.id == blob_id))
+                return
+
+
+def collect(database: Database, older_than: float = UNPOINTED_SECONDS) -> int:
+    """Remove the blobs nothing has pointed at for so many seconds; returns how many there were."""
+    pointers = (Run.checkpoint_id, Run.weights_id, Run.last_weights_id, Dataset.blob_id)
+    pointed = union(*(select(pointer).where(pointer.is_not(None)) for pointer in pointers))
+    with database.read() as session:
+        old = select(Blob.id).where(Blob.touched < after(-older_than), Blob.id.not_in(pointed))
+        garbage = session.scalars(old.limit(100)).all()
+    for blob_id in garbage:
+        remove(database, blob_id)
+    return len(garbage)

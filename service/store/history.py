@@ -1,0 +1,136 @@
+"""Questions about runs: records leave, rows stay."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Double, func, literal_column, select, type_coerce
+from sqlalchemy.orm import Session
+
+from service.store.clock import now
+from service.store.records import AttemptRecord, MetricSummary, RunRecord
+from service.store.tables import Attempt, Metric, Run, State, Summary, Tag
+from service.store.transitions import NoSuchRun
+
+MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 parameters
+
+
+def run(session: Session, run_id: int) -> RunRecord:
+    row = session.get(Run, run_id, populate_existing=True)
+    if row is None:
+        raise NoSuchRun(run_id)
+    return _records(session, [row])[0]
+
+
+def runs(
+    session: Session,
+    *,
+    states: Iterable[str] = (),
+    queue: str | None = None,
+    tag: str | None = None,
+    before: int | None = None,
+    limit: int | None = None,
+) -> list[RunRecord]:
+    """The newest runs first; `before` (a run's number) goes on from an earlier page."""
+    query = select(Run).order_by(Run.id.desc())
+    if wanted := list(states):
+        query = query.where(Run.state.in_(wanted))
+    if queue is not None:
+        query = query.where(Run.queue == queue)
+    if tag is not None:
+        query = query.where(Run.id.in_(select(Tag.run_id).where(Tag.tag == tag)))
+    if before is not None:
+        query = query.where(Run.id < before)
+    rows = session.scalars(query.limit(limit)).all()
+    return [
+        record
+        for start in range(0, len(rows), MOST_IDS)
+        for record in _records(session, rows[start : start + MOST_IDS])
+    ]
+
+
+def _records(session: Session, rows: Sequence[Run]) -> list[RunRecord]:
+    ids = [row.id for row in rows]
+    tags: dict[int, list[str]] = defaultdict(list)
+    for tag in session.scalars(select(Tag).where(Tag.run_id.in_(ids)).order_by(Tag.tag)):
+        tags[tag.run_id].append(tag.tag)
+    metrics: dict[int, dict[str, MetricSummary]] = defaultdict(dict)
+    for summary in session.scalars(select(Summary).where(Summary.run_id.in_(ids)).order_by(Summary.name)):
+        best = MetricSummary(last=summary.last, best=summary.best, best_epoch=summary.best_epoch)  # type: ignore[arg-type] - Number gives NaN for None
+        metrics[summary.run_id][summary.name] = best
+    return [_record(row, tags[row.id], metrics[row.id]) for row in rows]
+
+
+def _record(row: Run, tags: Sequence[str], metrics: dict[str, MetricSummary]) -> RunRecord:
+    return RunRecord(
+        id=row.id, name=row.name, state=State(row.state), queue=row.queue, priority=row.priority, tags=tuple(tags),
+        attempt=row.attempt, epoch=row.epoch, epochs=row.epochs, created=row.created, started=row.started,
+        finished=row.finished, worker=row.worker, error=row.error, spec=row.spec, dataset_sha256=row.dataset_sha256,
+        weights_sha256=row.weights_sha256, metrics=metrics,
+    )  # fmt: skip
+
+
+def attempts(session: Session, run_id: int) -> list[AttemptRecord]:
+    rows = session.scalars(select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number))
+    names = AttemptRecord.__dataclass_fields__
+    return [AttemptRecord(**{name: getattr(row, name) for name in names}) for row in rows]
+
+
+def curves(session: Session, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
+    """One row an epoch: `epoch` and every metric measured at it."""
+    epochs: dict[int, dict[str, Any]] = {}
+    points = select(Metric).where(Metric.run_id == run_id, Metric.epoch > after_epoch)
+    for point in session.scalars(points.order_by(Metric.epoch, Metric.name)):
+        epochs.setdefault(point.epoch, {"epoch": point.epoch})[point.name] = point.value
+    return list(epochs.values())
+
+
+def counts(session: Session) -> dict[State, int]:
+    """How many runs are in each state."""
+    rows = session.execute(select(Run.state, func.count()).group_by(Run.state))
+    found = {state: number for state, number in rows}  # noqa: C416 - dict() takes a Result for a mapping
+    return {state: found.get(state, 0) for state in State}
+
+
+def waiting(session: Session, *, claimable: bool = False) -> dict[str, tuple[int, float]]:
+    """For each queue with waiting runs: how many, and for how many seconds the oldest has waited.
+
+    `claimable`: only those that may be claimed now, not those that pause after a loss.
+    """
+    oldest = type_coerce(now(), Double) - type_coerce(func.min(Run.created), Double)
+    wanted = _QUEUED & (Run.not_before <= now()) if claimable else _QUEUED
+    rows = session.execute(select(Run.queue, func.count(), oldest).where(wanted).group_by(Run.queue))
+    return {queue: (number, float(seconds)) for queue, number, seconds in rows}
+
+
+_QUEUED = Run.state == literal_column(f"'{State.QUEUED}'")  # a literal, so that the partial index serves
+
+
+def ahead(session: Session, record: RunRecord) -> int:
+    """How many waiting runs of its queue go before this one."""
+    better = (Run.priority > record.priority) | ((Run.priority == record.priority) & (Run.id < record.id))
+    return session.scalar(select(func.count()).where(Run.queue == record.queue, _QUEUED, better)) or 0
+
+
+def held_by(session: Session, worker: str) -> list[tuple[int, int, int]]:
+    """Run, attempt and process of everything that this worker's slots train."""
+    held = (Run.state == State.RUNNING) & (Run.worker == worker)
+    query = select(Run.id, Run.attempt, Attempt.pid).join(
+        Attempt, (Attempt.run_id == Run.id) & (Attempt.number == Run.attempt)
+    )
+    return [(run_id, attempt, pid) for run_id, attempt, pid in session.execute(query.where(held))]
+
+
+def attempts_ended(session: Session) -> dict[str, int]:
+    """How many attempts ended with each outcome."""
+    rows = session.execute(
+        select(Attempt.outcome, func.count()).where(Attempt.outcome.is_not(None)).group_by(Attempt.outcome)
+    )
+    return {str(outcome): number for outcome, number in rows}
+
+
+def retries(session: Session) -> int:
+    """How many attempts were not the first of their run."""
+    return session.scalar(select(func.count()).select_from(Attempt).where(Attempt.number > 1)) or 0

@@ -1,0 +1,89 @@
+"""What leaves the store: frozen records, and the names that scripts rely on in `--json`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from service.store.tables import State
+
+
+def jsonable(value: Any) -> Any:
+    """Dates as ISO 8601 in UTC, numbers that are none (NaN, infinities) as null, the rest as it is."""
+    match value:
+        case datetime():
+            return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: jsonable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [jsonable(item) for item in value]
+    return value
+
+
+class Record:
+    def json(self) -> dict[str, Any]:
+        fields: dict[str, Any] = jsonable(asdict(self))  # type: ignore[call-overload] - every subclass is a dataclass
+        return fields
+
+
+@dataclass(frozen=True)
+class MetricSummary(Record):
+    last: float
+    best: float
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    id: int
+    name: str
+    state: State
+    queue: str
+    priority: int
+    tags: tuple[str, ...]
+    attempt: int
+    epoch: int
+    epochs: int
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+    worker: str | None
+    error: str | None
+    spec: dict[str, Any]
+    dataset_sha256: str
+    weights_sha256: str | None
+    metrics: dict[str, MetricSummary]
+
+
+@dataclass(frozen=True)
+class AttemptRecord(Record):
+    number: int
+    worker: str
+    pid: int
+    started: datetime
+    finished: datetime | None
+    outcome: str | None
+    reason: str | None
+    first_epoch: int | None
+    epoch: int | None
+    samples: int
+    seconds: float
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class WorkerRecord(Record):
+    name: str
+    host: str
+    pid: int
+    slots: int
+    busy: int
+    queues: tuple[str, ...]
+    state: str
+    last_seen: datetime
+    silent_seconds: float
+    metrics_url: str | None

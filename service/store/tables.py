@@ -1,0 +1,236 @@
+"""The tables. `migrations/` holds how a database gets there; a test keeps the two equal."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from service.store.clock import Timestamp, now
+
+SCHEMA = "0001"  # the newest migration, known here so that a command need not load Alembic to see that all is well
+Json = JSON().with_variant(JSONB(), "postgresql")
+Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
+
+
+class State(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (State.COMPLETED, State.FAILED, State.CANCELLED)
+
+
+class Outcome(StrEnum):
+    """How an attempt ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"  # the worker was told to stop; the work is saved
+    LOST = "lost"  # the worker vanished
+
+
+class Number(TypeDecorator[float]):
+    """A float that may be NaN, kept as NULL: SQLite cannot hold NaN, and both databases shall say the same."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return None if value is None or math.isnan(value) else float(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> float:
+        return math.nan if value is None else float(value)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Timestamp, dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
+
+
+class Blob(Base):
+    """Bytes too large for a row: a checkpoint, weights or a dataset, in chunks of 4 MiB."""
+
+    __tablename__ = "blobs"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a late pointer must never meet a reused number
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(Big)
+    created: Mapped[datetime] = mapped_column(default=now())
+    touched: Mapped[datetime] = mapped_column(default=now(), index=True)
+
+
+class Chunk(Base):
+    __tablename__ = "chunks"
+
+    blob_id: Mapped[int] = mapped_column(ForeignKey("blobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Dataset(Base):
+    """Features, labels and schema, addressed by the SHA-256 of their content and stored once."""
+
+    __tablename__ = "datasets"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    source: Mapped[str]
+    schema: Mapped[dict[str, Any]]
+    blob_id: Mapped[int] = mapped_column(ForeignKey("blobs.id"))
+    created: Mapped[datetime] = mapped_column(default=now())
+
+
+class Run(Base):
+    """One submitted spec and all that became of it."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(default=State.QUEUED)
+    queue: Mapped[str] = mapped_column(default="default")
+    priority: Mapped[int] = mapped_column(default=0)  # higher goes first
+    spec: Mapped[dict[str, Any]]
+    dataset_sha256: Mapped[str] = mapped_column(ForeignKey("datasets.sha256"))
+    epochs: Mapped[int]
+    epoch: Mapped[int] = mapped_column(default=0)
+    attempt: Mapped[int] = mapped_column(default=0)  # the fence
+    max_attempts: Mapped[int]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    created: Mapped[datetime] = mapped_column(default=now())
+    not_before: Mapped[datetime] = mapped_column(default=now())
+    started: Mapped[datetime | None]
+    finished: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    error: Mapped[str | None]
+    checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
+    weights_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
+    last_weights_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
+    weights_sha256: Mapped[str | None] = mapped_column(String(64))
+
+    __table_args__ = (
+        Index(
+            "ix_runs_leased", "lease_until",
+            sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'"),
+        ),
+        Index("ix_runs_state", "state", "id"),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+
+
+# The claim reads this index from the left and stops at its first row.
+Index(
+    "ix_runs_waiting",
+    Run.queue,
+    Run.priority.desc(),
+    Run.id,
+    sqlite_where=text("state = 'queued'"),
+    postgresql_where=text("state = 'queued'"),
+)
+
+
+class Tag(Base):
+    __tablename__ = "tags"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    tag: Mapped[str] = mapped_column(primary_key=True, index=True)
+
+
+class Attempt(Base):
+    """One try at a run by one worker, and what it did."""
+
+    __tablename__ = "attempts"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker: Mapped[str]
+    pid: Mapped[int]
+    started: Mapped[datetime] = mapped_column(default=now())
+    finished: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    reason: Mapped[str | None]
+    first_epoch: Mapped[int | None]
+    epoch: Mapped[int | None]
+    samples: Mapped[int] = mapped_column(Big, default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)  # of training, not of waiting
+    environment: Mapped[dict[str, Any]]
+
+    __table_args__ = (Index("ix_attempts_worker", "worker"),)
+
+
+class Metric(Base):
+    """A number of a run at an epoch; it exists once."""
+
+    __tablename__ = "metrics"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - the key is the order they are read in
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[float | None] = mapped_column(Number)
+
+
+class Summary(Base):
+    """The last and the best value of each metric of a run, so that lists need not read the metrics."""
+
+    __tablename__ = "summaries"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    last: Mapped[float | None] = mapped_column(Number)
+    last_epoch: Mapped[int]
+    best: Mapped[float | None] = mapped_column(Number)
+    best_epoch: Mapped[int]
+
+
+class Worker(Base):
+    """A machine's supervisor and its pool of slots, as it last reported itself."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    slots: Mapped[int]  # as it has
+    wanted_slots: Mapped[int]  # as a person wants
+    queues: Mapped[list[str]]
+    state: Mapped[str]
+    wish: Mapped[str | None]
+    metrics_url: Mapped[str | None]
+    started: Mapped[datetime] = mapped_column(default=now())
+    last_seen: Mapped[datetime] = mapped_column(default=now())

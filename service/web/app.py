@@ -1,0 +1,66 @@
+"""What the yard serves over HTTP: an overview for people, metrics and targets for Prometheus, a health check."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, PackageLoader, select_autoescape
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service.client import Client
+from service.errors import Unreachable
+from service.metrics import registry
+from service.web.overview import overview
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def web_app(client: Client) -> FastAPI:
+    app = FastAPI(title="Trainyard", docs_url=None, redoc_url=None, openapi_url=None)
+    environment = Environment(loader=PackageLoader("service.web"), autoescape=select_autoescape())
+    templates = Jinja2Templates(env=environment)
+    metrics = registry(client)
+
+    @app.exception_handler(Unreachable)
+    def unreachable(request: Request, error: Unreachable) -> Response:
+        return JSONResponse({"title": "A service cannot be reached", "status": 503, "detail": str(error)}, 503)
+
+    @app.get("/", response_class=HTMLResponse)
+    def page(request: Request) -> Response:
+        return templates.TemplateResponse(request, "overview.html", overview(client), headers=HEADERS)
+
+    @app.get("/style.css")
+    def style() -> Response:
+        return Response(environment.get_template("style.css").render(), media_type="text/css", headers=HEADERS)
+
+    @app.get("/live.js")
+    def live() -> Response:
+        return Response(environment.get_template("live.js").render(), media_type="text/javascript", headers=HEADERS)
+
+    @app.get("/metrics")
+    def scrape() -> Response:
+        return Response(generate_latest(metrics), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/targets")
+    def targets() -> list[dict[str, object]]:
+        """Where each live worker serves its metrics, as Prometheus' HTTP service discovery wants it."""
+        return [
+            {"targets": [urlsplit(worker.metrics_url).netloc], "labels": {"worker": worker.name}}
+            for worker in client.workers()
+            if worker.metrics_url and worker.state in ("ready", "draining")
+        ]
+
+    @app.get("/healthz")
+    def health() -> dict[str, str]:
+        client.counts()
+        return {"status": "ok"}
+
+    return app

@@ -1,0 +1,92 @@
+"""A trained network as one safetensors file that needs nothing else: parameters, scaler, spec and schema.
+
+Parameters stand under their names (`1.dense.weight`), the scaler's arrays under `scaler.*`, and the metadata holds the
+resolved spec and the dataset's schema as JSON. Any safetensors reader opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nn import Array, FlatBuffer, Network, ShapeError
+from service.datasets import Schema, tensors
+from service.errors import DataError
+from service.spec import Spec, SpecError
+
+_SCALER = "scaler."
+_WHAT = "the weights file"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network with its parameters and all that turns a row of a table into its input."""
+
+    spec: Spec
+    schema: Schema
+    network: Network
+    parameters: FlatBuffer
+    scaler: Mapping[str, Array]
+
+
+def pack(parameters: FlatBuffer, scaler: Mapping[str, Array], spec: Spec, schema: Schema) -> bytes:
+    """The file. `spec` is the resolved one of an Assembly. The same bytes for the same arguments."""
+    arrays = {**parameters.views, **{f"{_SCALER}{name}": array for name, array in scaler.items()}}
+    return tensors.pack(arrays, {"spec": spec.document(), "schema": schema.document()})
+
+
+def unpack(data: bytes) -> Weights:
+    """What `pack` wrote. Raises DataError on names, shapes, types or values that the spec in it does not explain."""
+    arrays, document = tensors.unpack(data, _WHAT)
+    spec, schema, network = _described(document)
+    parameters = FlatBuffer(network.parameter_shapes, _parameter_type(arrays))
+    scaler = {name.removeprefix(_SCALER): array for name, array in arrays.items() if name.startswith(_SCALER)}
+    if set(arrays) != set(parameters.views) | {f"{_SCALER}{name}" for name in scaler}:
+        raise DataError(f"{_WHAT} is damaged: its arrays are not those of the network in it")
+    for name, view in parameters.views.items():
+        if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype or not np.isfinite(arrays[name]).all():
+            raise DataError(f"{_WHAT} is damaged: the array {name} does not fit the network in it")
+        view[...] = arrays[name]
+    _check_scaler(scaler, spec, schema)
+    return Weights(spec, schema, network, parameters, scaler)
+
+
+def sha256(parameters: FlatBuffer) -> str:
+    """The hash of the parameters alone, little-endian in the order of the layers: equal networks, equal hashes."""
+    flat = np.ascontiguousarray(parameters.flat, parameters.flat.dtype.newbyteorder("<"))
+    return hashlib.sha256(flat.data).hexdigest()
+
+
+def _described(document: Any) -> tuple[Spec, Schema, Network]:
+    if not isinstance(document, dict) or set(document) != {"spec", "schema"}:
+        raise DataError(f"{_WHAT} is damaged: its metadata must hold a spec and a schema")
+    try:
+        spec = Spec.from_document(document["spec"], _WHAT)
+        schema = Schema.from_document(document["schema"])
+        network = Network([choice.build() for choice in spec.network], (schema.width,))
+    except (SpecError, ShapeError, ValueError) as error:
+        raise DataError(f"{_WHAT} is damaged or of another version: {error}") from None
+    if network.output_shape != (schema.outputs,):
+        raise DataError(f"{_WHAT} is damaged: its network does not fit the labels of its schema")
+    return spec, schema, network
+
+
+def _parameter_type(arrays: Mapping[str, Array]) -> Any:
+    types = {array.dtype.name for name, array in arrays.items() if not name.startswith(_SCALER)}
+    if len(types) > 1 or not types <= {"float32", "float64"}:
+        raise DataError(f"{_WHAT} is damaged: its parameters are of the types {', '.join(sorted(types))}")
+    return types.pop() if types else "float32"
+
+
+def _check_scaler(scaler: Mapping[str, Array], spec: Spec, schema: Schema) -> None:
+    needed = set() if spec.data.scale == "none" and schema.dtype == "float32" else {"shift", "scale"}
+    right = all(
+        array.shape == (schema.width,) and array.dtype == np.float32 and np.isfinite(array).all()
+        for array in scaler.values()
+    )
+    if set(scaler) != needed or not right or (needed and not (scaler["scale"] > 0).all()):
+        raise DataError(f"{_WHAT} is damaged: its scaler does not fit")

@@ -1,0 +1,213 @@
+"""The yard on this machine: broker, worker and web page as one foreground program, at most one in a home."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from service.broker import EmbeddedBroker
+from service.client import Client
+from service.errors import InputError, TrainyardError
+from service.processes import alive, exclusive, spawn, stop, wait_until
+from service.settings import Settings
+from service.store.database import Database
+from service.store.schema import upgrade
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 40.0  # the worker's own 30 and some
+RESTART_SECONDS = 2.0
+
+
+class YardRunning(InputError):
+    def __init__(self, pid: int | None) -> None:
+        who = f" (process {pid})" if pid else ""
+        super().__init__(f"a yard runs in this home already{who}; see `trainyard status`, end it with `trainyard down`")
+
+
+class PortInUse(InputError):
+    def __init__(self, host: str, port: int, cause: OSError) -> None:
+        super().__init__(
+            f"cannot listen on {host} port {port}: {cause.strerror or cause}; "
+            "choose another with --port or TRAINYARD_PORT"
+        )
+
+
+@dataclass(frozen=True)
+class YardState:
+    """What a running yard tells the other commands, in `yard.json`."""
+
+    pid: int
+    web_url: str
+
+
+def running(settings: Settings) -> YardState | None:
+    """The yard that runs in this home, if one does."""
+    with exclusive(settings.home / "yard.lock") as free:
+        if free:
+            return None
+    try:
+        return YardState(**json.loads((settings.home / "yard.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None  # it is just starting or just ending
+
+
+class Yard:
+    def __init__(self, settings: Settings, slots: int) -> None:
+        self._settings = settings
+        self._slots = slots
+        self._stopping = threading.Event()
+        self._worker: subprocess.Popen[bytes] | None = None
+
+    def run(self, ready: Callable[[YardState], None]) -> None:
+        """Work until SIGTERM, SIGINT or SIGHUP; calls `ready` once everything is up."""
+        settings = self._settings
+        with exclusive(settings.home / "yard.lock") as mine, contextlib.ExitStack() as stack:
+            if not mine:
+                state = running(settings)
+                raise YardRunning(state.pid if state else None)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, self._stop)
+            listener = stack.enter_context(_listen(settings.host, settings.port))
+            self._prepare_database()
+            if settings.embedded_broker:
+                stack.enter_context(EmbeddedBroker(settings))
+            web_url = stack.enter_context(_web(settings, listener))
+            state = YardState(os.getpid(), web_url)
+            with self._state_file(state):
+                self._supervise(lambda: ready(state))
+
+    def _prepare_database(self) -> None:
+        database = Database(self._settings.database)
+        if self._settings.embedded_database:
+            upgrade(database)
+        database.require_schema()
+        database.dispose()
+
+    @contextlib.contextmanager
+    def _state_file(self, state: YardState) -> Iterator[None]:
+        file = self._settings.home / "yard.json"
+        file.write_text(json.dumps(asdict(state)))
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+    def _supervise(self, ready: Callable[[], None]) -> None:
+        """Keep the worker running; one that ends by itself is started again."""
+        log_file = self._settings.home / "logs" / "worker.log"
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "workers", "--slots", str(self._slots)]
+        with log_file.open("ab") as output:
+            try:
+                self._worker = spawn(command, env=self._environment(), log=output)
+                ready()
+                while not self._stopping.wait(0.5):
+                    if self._worker.poll() is not None and not self._stopping.wait(RESTART_SECONDS):
+                        log.warning(
+                            "the worker ended with code %d (see %s); starting it again",
+                            self._worker.returncode,
+                            log_file,
+                        )
+                        self._worker = spawn(command, env=self._environment(), log=output)
+            finally:
+                if self._worker is not None:
+                    stop(self._worker, GRACE_SECONDS)
+
+    def _environment(self) -> dict[str, str]:
+        settings = self._settings
+        return {
+            **os.environ,
+            "TRAINYARD_HOME": str(settings.home),
+            "TRAINYARD_DATABASE_URL": settings.database_url,
+            "TRAINYARD_BROKER_URL": settings.broker_url,
+        }
+
+    def _stop(self, *_: Any) -> None:
+        if self._stopping.is_set() and self._worker is not None:
+            self._worker.terminate()  # asked twice: the worker does not wait for its slots then
+        self._stopping.set()
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise PortInUse(host, port, error) from error
+        yield listener
+
+
+@contextlib.contextmanager
+def _web(settings: Settings, listener: socket.socket) -> Iterator[str]:
+    """Serve the page in a thread; yields its address."""
+    import uvicorn
+
+    from service.web.app import web_app
+
+    config = uvicorn.Config(web_app(Client(settings)), log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
+    thread.start()
+    wait_until(lambda: server.started or not thread.is_alive(), 10)
+    host, port = listener.getsockname()[:2]
+    try:
+        yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=5)
+
+
+class DidNotStart(TrainyardError):
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = code or 1
+
+
+def start(settings: Settings, *arguments: str, detached: bool) -> tuple[subprocess.Popen[bytes], YardState]:
+    """Start `trainyard up` as a program of its own and wait until it is ready; detached, it outlives this process."""
+    log_file = settings.home / "logs" / "yard.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "service.cli", "--home", str(settings.home), "up", *arguments]
+    with log_file.open("wb") as output:
+        if detached:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        else:
+            process = spawn(command, log=output)
+    state: list[YardState] = []
+
+    def ready() -> bool:
+        found = running(settings)
+        if found is not None and found.pid == process.pid:
+            state.append(found)
+        return bool(state) or process.poll() is not None
+
+    wait_until(ready, 30)
+    if not state:
+        if process.poll() is None:
+            stop(process, GRACE_SECONDS)
+        lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
+        raise DidNotStart((lines or ["the yard did not start"])[-1].removeprefix("error: "), process.returncode)
+    return process, state[0]
+
+
+def end(settings: Settings, pid: int) -> bool:
+    """Ask the yard to end and wait for it; False when it takes too long."""
+    os.kill(pid, signal.SIGTERM)
+    return wait_until(lambda: not alive(pid), GRACE_SECONDS + 10)

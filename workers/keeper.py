@@ -1,0 +1,183 @@
+"""The keeper of an attempt: a thread that holds its lease, brings back what people want, and writes what it reports.
+
+The training loop never waits for the database: it leaves epochs and checkpoints here and asks `must_stop` between two
+steps. Errors of the database are survived: what was not written stays and is written with the next try, for every
+write is fenced and may be repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from types import TracebackType
+
+from sqlalchemy import select
+
+from service.store import blobs, transitions
+from service.store.database import Database
+from service.store.tables import Run, State
+from service.store.transitions import Claim, LeaseLost, Point, Progress
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25  # how soon a wish to cancel arrives, and how late a metric may be
+RENEWALS_PER_LEASE = 5
+MOST_POINTS = 50_000  # waiting to be written; beyond, the training waits: memory is bounded and no point is dropped
+LONGEST_SILENCE = 600.0  # seconds without the database after which training on is pointless
+
+
+class Stop(StrEnum):
+    """Why the training must end before its time."""
+
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class Keeper:
+    """`with Keeper(...) as keeper:` keeps the lease while the block runs."""
+
+    def __init__(self, database: Database, claim: Claim, lease_seconds: float) -> None:
+        self._database = database
+        self._claim = claim
+        self._lease_seconds = lease_seconds
+        self._wake = threading.Condition()
+        self._progress = Progress()
+        self._checkpoint: Callable[[], bytes] | None = None  # left, but not staged yet
+        self._checkpoint_id = claim.checkpoint_id
+        self._closing = False
+        self._renewed = time.monotonic()
+        self._thread = threading.Thread(target=self._keep, name=f"keeper of run {claim.run_id}", daemon=True)
+        self.saving = False  # a checkpoint was left and nothing points at it yet
+        self.stop: Stop | None = None
+
+    def __enter__(self) -> Keeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left, or find out that the lease is lost; afterwards the lease is no longer renewed."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    # The training side
+
+    def report(self, epoch: int, points: list[Point], samples: int, seconds: float) -> None:
+        """Leave an epoch's metrics; they are stored within a second. `samples`, `seconds`: the attempt's so far."""
+        with self._wake:
+            self._wake.wait_for(lambda: len(self._progress.points) < MOST_POINTS or self.stop is not None)
+            self._progress.first_epoch = self._progress.first_epoch or epoch
+            self._progress.epoch = epoch
+            self._progress.points += points
+            self._progress.samples, self._progress.seconds = samples, seconds
+
+    def save(self, checkpoint: Callable[[], bytes]) -> None:
+        """Leave a checkpoint; making its bytes out of the copied state is this thread's work, not the training's."""
+        with self._wake:
+            self._checkpoint, self.saving = checkpoint, True
+            self._wake.notify_all()
+
+    # The thread's side
+
+    def _keep(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._closing or self._checkpoint is not None, TICK_SECONDS)
+                closing = self._closing
+            try:
+                self._tick()
+            except LeaseLost as error:
+                log.warning("%s", error)
+                self._end(Stop.LOST)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lease must be held; it is logged
+                self._endure(error)
+                if closing and self.stop is None:
+                    continue  # what is left must be written, or the lease be lost
+            if closing or self.stop is Stop.LOST:
+                return
+
+    def _tick(self) -> None:
+        self._store_checkpoint()
+        due = time.monotonic() - self._renewed > self._lease_seconds / RENEWALS_PER_LEASE
+        if due or self._progress.points or self._progress.checkpoint_id is not None:
+            self._write()
+        else:
+            self._look()
+
+    def _store_checkpoint(self) -> None:
+        if (checkpoint := self._checkpoint) is None:
+            return
+        blob_id = blobs.stage(self._database, checkpoint(), between=self._renew_if_due)
+        with self._wake:
+            self._checkpoint, self._progress.checkpoint_id = None, blob_id
+
+    def _renew_if_due(self) -> None:
+        if time.monotonic() - self._renewed > self._lease_seconds / RENEWALS_PER_LEASE:
+            self._commit(Progress())
+
+    def _write(self) -> None:
+        with self._wake:
+            progress, self._progress = self._progress, Progress()
+        try:
+            cancel_requested = self._commit(progress)
+        except Exception:
+            self._put_back(progress)
+            raise
+        with self._wake:
+            self.saving = self.saving and progress.checkpoint_id is None
+            self._wake.notify_all()
+        if cancel_requested:
+            self._end(Stop.CANCELLED)
+        if progress.checkpoint_id is not None:
+            replaced, self._checkpoint_id = self._checkpoint_id, progress.checkpoint_id
+            if replaced is not None:
+                blobs.remove(self._database, replaced)
+
+    def _commit(self, progress: Progress) -> bool:
+        with self._database.write() as session:
+            cancel_requested = transitions.record(
+                session, self._claim.run_id, self._claim.attempt, progress, self._lease_seconds
+            )
+        self._renewed = time.monotonic()
+        return cancel_requested
+
+    def _put_back(self, progress: Progress) -> None:
+        with self._wake:
+            newer, self._progress = self._progress, progress
+            progress.points += newer.points
+            progress.checkpoint_id = newer.checkpoint_id or progress.checkpoint_id
+            if newer.epoch:
+                progress.epoch, progress.samples, progress.seconds = newer.epoch, newer.samples, newer.seconds
+
+    def _look(self) -> None:
+        """See what became of the run: a cheap read, far more often than the lease needs a write."""
+        claim = self._claim
+        held = select(Run.cancel_requested).where(
+            Run.id == claim.run_id, Run.attempt == claim.attempt, Run.state == State.RUNNING
+        )
+        with self._database.read() as session:
+            cancel_requested = session.scalar(held)
+        if cancel_requested is None:
+            raise LeaseLost(claim.run_id, claim.attempt)
+        if cancel_requested:
+            self._end(Stop.CANCELLED)
+
+    def _endure(self, error: Exception) -> None:
+        silent = time.monotonic() - self._renewed
+        log.warning("%s: %s; trying again, silent for %.0f s", type(error).__name__, error, silent)
+        if silent > LONGEST_SILENCE:
+            self._end(Stop.LOST)
+        time.sleep(min(1.0, self._lease_seconds / RENEWALS_PER_LEASE))
+
+    def _end(self, stop: Stop) -> None:
+        with self._wake:
+            self.stop = self.stop or stop
+            self._wake.notify_all()

@@ -1,0 +1,81 @@
+"""The reconciler: makes leases and tickets match what the database says.
+
+Any number of supervisors may do it at the same time; it only returns runs to their queue and sends tickets, both
+harmless when done twice. `claim` does the taking-over.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from service.processes import alive
+from service.queue import MOST_TICKETS, Tickets
+from service.store import blobs, history, transitions
+from service.store.database import Database, DatabaseUnreachable
+from service.store.transitions import LeaseLost
+
+log = logging.getLogger(__name__)
+
+COLLECT_SECONDS = 60.0
+
+
+class Reconciler:
+    def __init__(self, database: Database, tickets: Tickets, worker: str, lease_seconds: float) -> None:
+        self._database = database
+        self._tickets = tickets
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._reap_after = time.monotonic() + lease_seconds
+        self._collect_after = time.monotonic() + COLLECT_SECONDS
+        self.runs_lost = 0
+
+    def run(self) -> None:
+        """One round. After an outage of the database every lease gets one full term before it may be reaped: the
+        slots could not renew either."""
+        try:
+            self._lose_dead_slots()
+            if time.monotonic() > self._reap_after:
+                self._lose_expired()
+            if time.monotonic() > self._collect_after:
+                self._collect_after = time.monotonic() + COLLECT_SECONDS
+                blobs.collect(self._database)
+        except DatabaseUnreachable:
+            self._reap_after = time.monotonic() + self._lease_seconds
+            raise
+        self.send_tickets()
+
+    def _lose_dead_slots(self) -> None:
+        """Runs whose training process on this very worker is gone need not wait for their lease."""
+        with self._database.read() as session:
+            held = history.held_by(session, self._worker)
+        for run_id, attempt, pid in held:
+            if not alive(pid):
+                self._lose(run_id, attempt, f"its training process {pid} on {self._worker} died", expired=False)
+
+    def _lose_expired(self) -> None:
+        with self._database.read() as session:
+            gone = transitions.expired(session)
+        for run_id, attempt, worker in gone:
+            reason = f"worker {worker} was silent for {self._lease_seconds:g} s"
+            self._lose(run_id, attempt, reason, expired=True)
+
+    def _lose(self, run_id: int, attempt: int, reason: str, *, expired: bool) -> None:
+        lose = transitions.lose_expired if expired else transitions.lose
+        try:
+            with self._database.write() as session:
+                state = lose(session, run_id, attempt, reason)
+        except LeaseLost:
+            return  # another supervisor was faster, or the slot ended the run after all
+        if state is not None:
+            self.runs_lost += 1
+            log.warning("run %d: attempt %d is lost, the run is %s: %s", run_id, attempt, state, reason)
+
+    def send_tickets(self) -> None:
+        """Send as many tickets as runs wait; whatever became of those sent before."""
+        with self._database.read() as session:
+            waiting = history.waiting(session, claimable=True)
+        for queue, (number, _) in waiting.items():
+            missing = min(number, MOST_TICKETS) - self._tickets.depth(queue)
+            if missing > 0:
+                self._tickets.send(queue, missing)

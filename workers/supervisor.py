@@ -1,0 +1,218 @@
+"""The supervisor of a worker: starts the Celery worker with its slots, reports, reconciles, scales, drains.
+
+It trains nothing and forks nothing: the Celery worker is a program of its own, so that no thread of this process is in
+the line of those that fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from kombu.exceptions import KombuError
+from prometheus_client import start_http_server
+from redis.exceptions import RedisError
+
+from service.client import check_name
+from service.errors import TrainyardError, Unreachable
+from service.processes import spawn, stop
+from service.queue import BrokerUnreachable, Tickets, celery_app
+from service.settings import Settings
+from service.store import workers as store
+from service.store.database import Database
+from workers import metrics
+from workers.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 30.0  # for the slots to save their work
+CONTROL_SECONDS = 2.0
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class WorkerEnded(TrainyardError):
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the Celery worker ended by itself with code {code}; the log above says why")
+
+
+class Supervisor:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        name: str | None = None,
+        slots: int,
+        queues: Sequence[str] = ("default",),
+        metrics_host: str = "127.0.0.1",
+        metrics_port: int = 0,
+    ) -> None:
+        self.name = name or default_name()
+        check_name("worker", self.name)
+        for queue in queues:
+            check_name("queue", queue)
+        self._settings = settings
+        self._wanted_slots = slots
+        self._slots = 0  # until the pool has answered
+        self._queues = list(queues)
+        self._metrics_address = metrics_host, metrics_port
+        self._database = Database(settings.database)
+        self._tickets = Tickets(settings.broker)
+        self._reconciler = Reconciler(self._database, self._tickets, self.name, settings.lease_seconds)
+        self._node = f"{self.name}@trainyard"
+        self._state = store.READY
+        self._stopping = threading.Event()
+        self._celery: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Work until told to stop, by a signal or through the database; raises Unreachable if it cannot begin."""
+        self._database.require_schema()
+        self._tickets.ping()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        folder = tempfile.mkdtemp(prefix="trainyard-metrics-")
+        try:
+            registry, self._collector = metrics.registry(folder)
+            self._register(self._serve_metrics(registry))
+            self._celery = spawn(self._command(), env=self._environment(folder))
+            while not self._stopping.wait(self._settings.heartbeat_seconds):
+                self._beat()
+        finally:
+            self._end()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _serve_metrics(self, registry: object) -> str:
+        host, port = self._metrics_address
+        server, _ = start_http_server(port, host, registry)  # type: ignore[arg-type]
+        shown = platform.node() if host in ("0.0.0.0", "::") else host
+        return f"http://{shown}:{server.server_port}/metrics"
+
+    def _register(self, metrics_url: str) -> None:
+        with self._database.write() as session:
+            store.register(
+                session, name=self.name, host=platform.node(), pid=os.getpid(), slots=self._wanted_slots,
+                queues=self._queues,                metrics_url=metrics_url, lease_seconds=self._settings.lease_seconds,
+            )  # fmt: skip
+
+    def _command(self) -> list[str]:
+        return [
+            sys.executable, "-m", "celery", "--app", "workers.app", "worker", "--pool", "prefork",
+            "--concurrency", str(self._wanted_slots), "--queues", ",".join(self._queues), "--hostname", self._node,
+            "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO",
+        ]  # fmt: skip
+
+    def _environment(self, metrics_folder: str) -> dict[str, str]:
+        """What the Celery worker needs to know; secrets travel in the environment, never in arguments."""
+        settings = self._settings
+        return {
+            **os.environ,
+            **dict.fromkeys(BLAS_VARIABLES, "1"),  # a spec may raise it for its run
+            "TRAINYARD_HOME": str(settings.home),
+            "TRAINYARD_DATABASE_URL": settings.database_url,
+            "TRAINYARD_BROKER_URL": settings.broker_url,
+            "TRAINYARD_LEASE_SECONDS": str(settings.lease_seconds),
+            "TRAINYARD_CHECKPOINT_SECONDS": str(settings.checkpoint_seconds),
+            "TRAINYARD_WORKER": self.name,
+            "PROMETHEUS_MULTIPROC_DIR": metrics_folder,
+        }
+
+    # A heartbeat
+
+    def _beat(self) -> None:
+        assert self._celery is not None
+        if (code := self._celery.poll()) is not None:
+            raise WorkerEnded(code)
+        try:
+            self._report()
+            self._reconciler.run()
+        except Unreachable as error:
+            log.warning("%s; trying again", error)
+
+    def _report(self) -> None:
+        with self._database.write() as session:
+            wishes = store.report(session, self.name, os.getpid(), slots=self._slots, state=self._state)
+        if wishes is None:
+            log.error("another worker has taken the name %s; this one ends", self.name)
+            self._stopping.set()
+            return
+        with self._database.read() as session:
+            known = store.workers(session, self._settings.lease_seconds)
+        self._collector.record = next(record for record in known if record.name == self.name)
+        self._obey(*wishes)
+
+    def _obey(self, wanted_slots: int, wish: str | None) -> None:
+        if wish == store.STOP:
+            self._stopping.set()
+        elif wish == store.DRAIN:
+            self._drain()
+        elif wanted_slots != self._slots:
+            self._scale(wanted_slots)
+
+    def _drain(self) -> None:
+        """Take nothing new (the slots look at the wish too, should the broker be away); end once all are idle."""
+        if self._state != store.DRAINING:
+            self._state = store.DRAINING
+            log.info("draining: what trains is finished, nothing new is taken")
+            for queue in self._queues:
+                self._control("cancel_consumer", queue=queue)
+        if self._collector.record is not None and self._collector.record.busy == 0:
+            self._stopping.set()
+
+    def _scale(self, wanted: int) -> None:
+        """Grow or shrink the pool towards what is wanted. A busy slot is never ended: the next beats go on."""
+        have = self._processes()
+        if wanted > have > 0:
+            self._control("pool_grow", n=wanted - have)
+        elif 0 < wanted < have:
+            self._control("pool_shrink", n=have - wanted)
+        if have != wanted:
+            have = self._processes()
+        if have and have != self._slots:
+            log.info("%d slots", have)
+            self._slots = have
+
+    def _processes(self) -> int:
+        """How many slots the pool really has; 0 while it starts or does not answer."""
+        answers = self._control("stats")
+        return len(answers[0].get("pool", {}).get("processes", ())) if answers else 0
+
+    def _control(self, command: str, **arguments: object) -> list[Any]:
+        """Send a command to our Celery worker and return its answer, if one came in time."""
+        try:
+            answers = celery_app(self._settings.broker).control.broadcast(
+                command, arguments, destination=[self._node], reply=True, timeout=CONTROL_SECONDS, limit=1
+            )
+        except (OSError, RedisError, KombuError) as error:
+            raise BrokerUnreachable(self._settings.broker, error) from error
+        return [answer[self._node] for answer in answers or [] if self._node in answer]
+
+    # The end
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping.is_set() and self._celery is not None:
+            self._celery.send_signal(signal.SIGQUIT)  # asked twice: do not wait for the slots
+        self._stopping.set()
+
+    def _end(self) -> None:
+        """Let the slots save and hand over, then say goodbye."""
+        if self._celery is None:
+            return
+        stop(self._celery, GRACE_SECONDS)
+        try:
+            with self._database.write() as session:
+                store.report(session, self.name, os.getpid(), slots=0, state=store.STOPPED)
+        except Unreachable as error:
+            log.warning("%s", error)
+
+
+def default_name() -> str:
+    return platform.node().partition(".")[0] or "worker"
