@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 from celery import Celery
-from kombu import Queue
+from kombu.entity import Queue
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
@@ -71,8 +72,8 @@ class Tickets:
     def depth(self, queue: str) -> int:
         """How many tickets wait in Redis."""
         with self._translated(), celery_app(self.url).connection_for_write() as connection:
-            channel = connection.default_channel
-            return int(Queue(queue, durable=True, channel=channel).queue_declare(passive=True).message_count)
+            declared: Any = Queue(queue, durable=True, channel=connection.default_channel).queue_declare()  # type: ignore[no-untyped-call]
+            return int(declared.message_count)
 
     def ping(self) -> None:
         with self._translated(), celery_app(self.url).connection_for_write() as connection:

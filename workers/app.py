@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
 from celery import signals
+from celery.exceptions import SecurityWarning
 
 from service.queue import TICKET, celery_app
 from service.settings import load_settings
 from workers import drain, slot
 
+warnings.filterwarnings("ignore", category=SecurityWarning)  # "you are root": it is about pickle, and we speak JSON
+
 app = celery_app(load_settings().broker)
 
 
-@app.task(name=TICKET, ignore_result=True)  # type: ignore[misc, untyped-decorator] - Celery has no types
+@app.task(name=TICKET, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
 def ticket(queue: str) -> None:
     """Train the next run of this queue, if there is one. The store, not the broker, decides which and whose."""
     slot.train_next(queue)
 
 
-@signals.worker_shutting_down.connect  # type: ignore[misc, untyped-decorator]
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _save_and_stop(**_: Any) -> None:
     drain.request()
 
 
-@signals.worker_process_init.connect  # type: ignore[misc, untyped-decorator]
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def _slot_starts(**_: Any) -> None:
     slot.start()
 
 
-@signals.setup_logging.connect  # type: ignore[misc, untyped-decorator]
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s")
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)  # one line a ticket says nothing

@@ -17,7 +17,7 @@ DECIDES_BYTES = ("machine", "numpy", "blas", "blas_version", "blas_kernel")
 
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
-    blas = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), {})
+    blas: Mapping[str, Any] = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), {})
     return {
         "host": platform.node(),
         "machine": platform.machine(),

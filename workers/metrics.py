@@ -29,7 +29,7 @@ def _slot() -> str:
 
 
 if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-    values.ValueClass = values.MultiProcessValue(process_identifier=_slot)
+    values.ValueClass = values.MultiProcessValue(process_identifier=_slot)  # type: ignore[no-untyped-call]
 
 SAMPLES = Counter("trainyard_samples_trained", "Training samples seen, each counted once an epoch.")
 STEPS = Counter("trainyard_steps_trained", "Mini-batch updates of weights.")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -25,7 +25,7 @@ from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.tables import Dataset as DatasetRow
 from service.store.tables import Outcome
-from service.store.transitions import Claim, LeaseLost, Point
+from service.store.transitions import Claim, LeaseLost, Point, WeightsKept
 from workers import drain, metrics
 from workers.environment import differences, environment
 from workers.keeper import Keeper, Stop
@@ -150,14 +150,10 @@ class Attempt:
         return [Point(name, epoch, value, nn.direction(name) == "higher") for name, value in values.items()]
 
     def _complete(self, keeper: Keeper, made: Assembly, state: nn.State) -> None:
-        points: list[Point] = []
         if made.test is not None:
             tested = nn.evaluate(made.plan, state.best_parameters, made.test)
-            points = self._points(
-                state.best_epoch or state.epoch, {f"test_{name}": value for name, value in tested.items()}
-            )
-        if points:
-            keeper.report(state.epoch, points, self.samples, self.seconds)
+            best = {f"test_{name}": value for name, value in tested.items()}
+            keeper.report(state.epoch, self._points(state.best_epoch or state.epoch, best), self.samples, self.seconds)
         self._finish(keeper, made, state, Outcome.COMPLETED)
 
     def _cancel(self, keeper: Keeper, made: Assembly, state: nn.State) -> None:
@@ -169,9 +165,9 @@ class Attempt:
             weights.pack(parameters, made.scaler, made.spec, made.outline.schema)
             for parameters in (state.best_parameters, state.parameters)
         )
-        ids = [_patiently(lambda data=data: blobs.stage(database, data)) for data in (best, last)]  # type: ignore[misc] - bound per turn
+        best_id, last_id = (_patiently(partial(blobs.stage, database, data)) for data in (best, last))
         keeper.close()
-        self._end(outcome, weights=(ids[0], ids[1], weights.sha256(state.best_parameters)))
+        self._end(outcome, kept=WeightsKept(best_id, last_id, weights.sha256(state.best_parameters)))
 
     def _hand_over(self, keeper: Keeper, state: nn.State) -> None:
         self._save(keeper, state)
@@ -196,13 +192,10 @@ class Attempt:
         except LeaseLost as lost:
             log.warning("%s", lost)
 
-    def _end(self, outcome: Outcome, *, error: str | None = None, weights: Sequence[int | str] = ()) -> None:
-        names = ("weights_id", "last_weights_id", "weights_sha256")
-        pointers = dict(zip(names, weights, strict=False))
-
+    def _end(self, outcome: Outcome, *, error: str | None = None, kept: WeightsKept | None = None) -> None:
         def finish() -> None:
             with database.write() as session:
-                transitions.finish(session, self.claim.run_id, self.claim.attempt, outcome, error=error, **pointers)  # type: ignore[arg-type] - by name
+                transitions.finish(session, self.claim.run_id, self.claim.attempt, outcome, error=error, weights=kept)
 
         _patiently(finish)
         metrics.ATTEMPTS.labels(outcome=outcome).inc()

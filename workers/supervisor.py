@@ -105,7 +105,7 @@ class Supervisor:
 
     def _command(self) -> list[str]:
         return [
-            sys.executable, "-m", "celery", "--app", "workers.app", "worker", "--pool", "prefork",
+            sys.executable, "-m", "celery", "--quiet", "--app", "workers.app", "worker", "--pool", "prefork",
             "--concurrency", str(self._wanted_slots), "--queues", ",".join(self._queues), "--hostname", self._node,
             "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO",
         ]  # fmt: skip
@@ -136,6 +136,8 @@ class Supervisor:
             self._reconciler.run()
         except Unreachable as error:
             log.warning("%s; trying again", error)
+        except Exception:  # the slots train on without us, but nobody would look after them
+            log.exception("a heartbeat failed; trying again")
 
     def _report(self) -> None:
         with self._database.write() as session:

@@ -26,7 +26,7 @@ class BlobDamaged(TrainyardError):
 
 
 def stage(database: Database, data: bytes, between: Callable[[], None] = lambda: None) -> int:
-    """Store the bytes, a chunk a transaction, `between` called between them; the caller points at the number returned."""
+    """Store the bytes, a chunk a transaction, `between` called between two; the caller points at what comes back."""
     with database.write() as session:
         blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
         session.add(blob)

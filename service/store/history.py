@@ -58,7 +58,7 @@ def _records(session: Session, rows: Sequence[Run]) -> list[RunRecord]:
         tags[tag.run_id].append(tag.tag)
     metrics: dict[int, dict[str, MetricSummary]] = defaultdict(dict)
     for summary in session.scalars(select(Summary).where(Summary.run_id.in_(ids)).order_by(Summary.name)):
-        best = MetricSummary(last=summary.last, best=summary.best, best_epoch=summary.best_epoch)  # type: ignore[arg-type] - Number gives NaN for None
+        best = MetricSummary(last=summary.last, best=summary.best, best_epoch=summary.best_epoch)
         metrics[summary.run_id][summary.name] = best
     return [_record(row, tags[row.id], metrics[row.id]) for row in rows]
 

@@ -24,10 +24,10 @@ def jsonable(value: Any) -> Any:
     return value
 
 
+@dataclass(frozen=True)
 class Record:
     def json(self) -> dict[str, Any]:
-        fields: dict[str, Any] = jsonable(asdict(self))  # type: ignore[call-overload] - every subclass is a dataclass
-        return fields
+        return {name: jsonable(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

@@ -201,7 +201,7 @@ class Metric(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
-    value: Mapped[float | None] = mapped_column(Number)
+    value: Mapped[float] = mapped_column(Number, nullable=True)
 
 
 class Summary(Base):
@@ -212,9 +212,9 @@ class Summary(Base):
 
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
-    last: Mapped[float | None] = mapped_column(Number)
+    last: Mapped[float] = mapped_column(Number, nullable=True)
     last_epoch: Mapped[int]
-    best: Mapped[float | None] = mapped_column(Number)
+    best: Mapped[float] = mapped_column(Number, nullable=True)
     best_epoch: Mapped[int]
 
 

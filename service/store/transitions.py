@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sqlalchemy import (
@@ -81,6 +81,15 @@ class Point:
     epoch: int
     value: float
     higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class WeightsKept:
+    """Where the best and the last weights of a run are, and the hash of the best ones' parameters."""
+
+    weights_id: int
+    last_weights_id: int
+    weights_sha256: str
 
 
 @dataclass
@@ -148,7 +157,7 @@ def claim(
     return Claim(*row)
 
 
-def _best_waiting(queue: str) -> Select[tuple[int]]:
+def _best_waiting(queue: str) -> Select[int]:
     return (
         select(Run.id)
         .where(Run.queue == queue, _in(State.QUEUED), Run.not_before <= now())
@@ -174,7 +183,7 @@ def record(session: Session, run_id: int, attempt: int, progress: Progress, leas
     _store_points(session, run_id, progress.points)
     if progress.epoch:
         _update_attempt(session, run_id, attempt, progress)
-    return cancel_requested
+    return bool(cancel_requested)
 
 
 def _held(run_id: int, attempt: int) -> Update:
@@ -242,19 +251,24 @@ def finish(
     outcome: Outcome,
     *,
     error: str | None = None,
-    weights_id: int | None = None,
-    last_weights_id: int | None = None,
-    weights_sha256: str | None = None,
+    weights: WeightsKept | None = None,
 ) -> None:
     """End the run as completed, failed or cancelled, and point at the weights that it leaves."""
     values: dict[str, Any] = {"state": State(outcome.value), "finished": now(), "lease_until": None, "error": error}
     if outcome is Outcome.COMPLETED:
         values["checkpoint_id"] = None  # the weights stay; the optimizer's state is of no more use
-    if weights_id is not None:
-        values |= {"weights_id": weights_id, "last_weights_id": last_weights_id, "weights_sha256": weights_sha256}
-    if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is None:
+    if weights is not None:
+        values |= asdict(weights)
+    if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is not None:
+        _end_attempt(session, run_id, attempt, outcome, error)
+    elif not _ended_so(session, run_id, attempt, outcome):
         raise LeaseLost(run_id, attempt)
-    _end_attempt(session, run_id, attempt, outcome, error)
+
+
+def _ended_so(session: Session, run_id: int, attempt: int, outcome: Outcome) -> bool:
+    """Whether this very statement succeeded before, and only the answer to its commit was lost."""
+    found = session.get(Attempt, (run_id, attempt))
+    return found is not None and found.outcome == outcome
 
 
 def interrupt(session: Session, run_id: int, attempt: int, reason: str) -> State:
@@ -285,9 +299,12 @@ def _give_back(session: Session, run_id: int, attempt: int, outcome: Outcome, re
         "finished": case((ended, type_coerce(now(), Double)), else_=None),
     }
     found = session.scalar(_held(run_id, attempt).values(values).returning(Run.state))
-    if found is None:
+    if found is not None:
+        _end_attempt(session, run_id, attempt, outcome, reason)
+    elif _ended_so(session, run_id, attempt, outcome):
+        found = _state(session, run_id)
+    else:
         raise LeaseLost(run_id, attempt)
-    _end_attempt(session, run_id, attempt, outcome, reason)
     return State(found)
 
 

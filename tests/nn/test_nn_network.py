@@ -71,6 +71,14 @@ def test_the_default_initializer_fits_the_activation():
         assert found.flat.tobytes() == wanted.flat.tobytes()
 
 
+def test_every_member_of_a_stack_begins_as_it_would_alone():
+    for dtype in (np.float32, np.float64):
+        stack = digits_network().initialise([np.random.default_rng(seed) for seed in (5, 2)], dtype)
+        for index, seed in enumerate((5, 2)):
+            alone = digits_network().initialise(np.random.default_rng(seed), dtype)
+            assert stack.flat[index].tobytes() == alone.flat.tobytes()
+
+
 def test_forward_leaves_its_input_alone():
     for layer in (Dense(3, "relu"), Dropout(0.5), *map(Activation, ACTIVATIONS)):
         network, x = Network([layer], (3,)), np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)

@@ -153,8 +153,14 @@ def test_a_blob_that_takes_long_to_stage_is_not_collected_meanwhile(yard):
 
 def test_what_a_killed_worker_staged_in_part_is_garbage(yard, monkeypatch):
     real = blobs._chunk
-    monkeypatch.setattr(blobs, "_chunk", lambda blob_id, number, data: real(blob_id, number, data if number < 2 else None))
-    with pytest.raises(TypeError):
+
+    def two_chunks(blob_id, number, data):
+        if number == 2:
+            raise KeyboardInterrupt
+        return real(blob_id, number, data)
+
+    monkeypatch.setattr(blobs, "_chunk", two_chunks)
+    with pytest.raises(KeyboardInterrupt):
         blobs.stage(yard.database, data_of(3 * CHUNK))
     [partial] = kept(yard)
     age(yard, partial)

@@ -99,7 +99,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
     file = tmp_path / "notes.db"
     file.write_text("these are my notes, and no database at all\n" * 100)
     database = Database(f"sqlite:///{file}")
-    with pytest.raises(DatabaseUnreachable, match="notes.db cannot be reached: file is not a database"):
+    with pytest.raises(DatabaseUnreachable, match=r"notes\.db cannot be reached: file is not a database"):
         database.schema()
     database.dispose()
 

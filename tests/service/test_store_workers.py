@@ -33,7 +33,8 @@ def everyone(yard):
 
 
 def silence(yard, name, seconds=LEASE + 1):
-    yard.do(lambda session: session.execute(update(Worker).where(Worker.name == name).values(last_seen=after(-seconds))))
+    statement = update(Worker).where(Worker.name == name).values(last_seen=after(-seconds))
+    yard.do(lambda session: session.execute(statement))
 
 
 def test_nobody_works_in_an_empty_yard(yard):
@@ -44,7 +45,12 @@ def test_a_registered_worker_is_ready_with_no_slot_until_it_reports(yard):
     register(yard, queues=("default", "night"))
     [worker] = everyone(yard)
     assert (worker.name, worker.host, worker.pid, worker.state) == ("ada", "here", 7, READY)
-    assert (worker.slots, worker.busy, worker.queues, worker.metrics_url) == (0, 0, ("default", "night"), "http://here:1")
+    assert (worker.slots, worker.busy, worker.queues, worker.metrics_url) == (
+        0,
+        0,
+        ("default", "night"),
+        "http://here:1",
+    )
     assert report(yard) == (2, None)
     assert everyone(yard)[0].slots == 2
 

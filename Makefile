@@ -1,0 +1,50 @@
+# Everything a user or a developer runs. `make demo` and `make test` do all the set-up themselves.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: demo test check bench-training bench-service screenshots docs clean
+
+demo: .venv/run  ## a yard, a real run, its result
+	@$(BIN)/trainyard demo
+
+test: .venv/dev  ## all tests, in under five minutes
+	$(BIN)/python -m pytest
+
+check: .venv/dev  ## lint, types, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+docs: .venv/dev  ## write the references that are made from the code
+	$(BIN)/python docs/generate.py
+
+bench-training: .venv/bench  ## training speed beside PyTorch and scikit-learn
+	$(BIN)/python benchmarks/training.py
+
+bench-service: .venv/dev  ## latency, submits and overhead of the service
+	$(BIN)/python benchmarks/service.py
+
+clean:  ## remove the virtual environment and all caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/base: Makefile
+	@test -n "$(PYTHON)" || { echo "Trainyard needs Python 3.11 or newer with venv (on Debian: apt install python3-venv)"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/run: .venv/base pyproject.toml constraints.txt
+	@echo "setting up a virtual environment in .venv (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/dev: .venv/run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement requirements-dev.txt
+	@touch $@
+
+.venv/bench: .venv/dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/requirements.txt
+	@touch $@
