@@ -13,7 +13,8 @@ def split_indices(
     """Indices of the train, validation and test samples, each in order; together every sample once.
 
     `validation` and `test` are a fraction (a float below 1) or a count (an int). Stratified, each class has its share
-    of each split within one sample (largest remainder), and at least one sample in training.
+    of each split within one sample (largest remainder) and at least one sample in training; where tiny classes cannot
+    give theirs, larger ones do.
     """
     sizes = np.array([_count(part, len(labels), name) for part, name in ((validation, "validation"), (test, "test"))])
     if sizes.sum() >= len(labels):
@@ -50,17 +51,19 @@ def _classes(labels: Array) -> list[Array]:
 
 def _allocate(counts: Array, sizes: Array) -> Array:
     """How many of each class (classes, splits), by largest remainder, leaving one of each class for training."""
+    if counts.sum() - sizes.sum() < len(counts):
+        raise ValueError(
+            f"{counts.sum()} samples are too few to keep one of each of {len(counts)} classes for training;"
+            " make the other splits smaller or do not stratify"
+        )
     quotas = counts[:, None] * sizes / counts.sum()
     shares: Array = np.floor(quotas).astype(np.int64)
     room = counts - 1 - shares.sum(axis=1)
     for split, size in enumerate(sizes):
         order = np.argsort(shares[:, split] - quotas[:, split], kind="stable")  # largest remainder first
-        extra = order[room[order] > 0][: size - shares[:, split].sum()]
-        shares[extra, split] += 1
-        room[extra] -= 1
-        if shares[:, split].sum() < size:
-            raise ValueError(
-                f"{counts.sum()} samples in {len(counts)} classes are too few to keep one of each class for training"
-                f" (the smallest class has {counts.min()}); make the other splits smaller or do not stratify"
-            )
+        # Once round is enough unless classes are so small that others must stand in for them.
+        while (short := size - shares[:, split].sum()) > 0:
+            takers = order[room[order] > 0][:short]
+            shares[takers, split] += 1
+            room[takers] -= 1
     return shares

@@ -301,7 +301,9 @@ def _split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
 def _check_batch_size(spec: Spec, rows: int) -> None:
     size = spec.train.batch_size
     if size > rows:
-        raise spec.error(("train", "batch_size"), f"a batch of {size} is larger than the {rows} rows to train on")
+        raise spec.error(
+            ("train", "batch_size"), f"a batch of {size} is larger than the {rows} training rows; lower it"
+        )
 
 
 def _check_monitor(spec: Spec, metrics: tuple[str, ...], validated: bool) -> None:

@@ -123,7 +123,9 @@ def _texts(column: pl.Series, kind: Kind, place: str) -> np.ndarray:
         rounded = values.to_numpy()
         if not np.isfinite(rounded).all() or (rounded != np.round(rounded)).any():
             wrong = rounded[~np.isfinite(rounded) | (rounded != np.round(rounded))][0]
-            raise WrongKey("target", f"{place} holds fractions ({wrong:g}), which are no classes; for numbers use mse")
+            raise WrongKey(
+                "target", f"{place} holds fractions ({wrong:g}), which are no classes; for numbers use loss: mse"
+            )
         column = values.cast(pl.Int64, strict=False)
     elif kind == "whole" and column.dtype == pl.String:
         column = column.str.strip_chars().cast(pl.Int64, strict=False)

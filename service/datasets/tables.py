@@ -101,9 +101,9 @@ def numbers(table: Table, column: str, key: str) -> np.ndarray:
     if series.dtype == pl.String:
         text = series.str.strip_chars()
         _refuse_empty(table, column, text.is_null() | (text == ""))
-        if set(text.unique().to_list()) <= {"true", "false", "True", "False"}:
-            return (text.str.to_lowercase() == "true").to_numpy().astype(np.float32)
         found = text.cast(pl.Float64, strict=False)
+        if found.null_count() and text.is_in(["true", "false", "True", "False"]).all():
+            return (text.str.to_lowercase() == "true").to_numpy().astype(np.float32)
         _refuse_text(table, column, text, found.is_null())
     elif series.dtype.is_numeric() or series.dtype == pl.Boolean:
         _refuse_empty(table, column, series.is_null())

@@ -2,7 +2,7 @@
 
 Scalars follow the core schema of YAML 1.2, so `1e-3` is a number and `no` and `on` are words, which YAML 1.1 (and so
 PyYAML by itself) reads the other way round. JSON is YAML. Nothing but mappings, lists, texts, numbers, true, false and
-null comes out, whatever tags the text carries, and its size is bounded before and after anchors are expanded.
+null comes out, whatever tags the text carries, and its size is bounded before and after aliases are expanded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from service.spec.errors import Path, Problem, SpecError, shown
 
 MOST_CHARACTERS = 256 * 1024
-MOST_NODES = 20_000  # after expanding anchors: ten lines of aliases to aliases can mean a billion values
+MOST_NODES = 20_000  # after expanding aliases, too: ten lines of aliases to aliases can mean a billion values
 MOST_LEVELS = 32
 
 _TAG = "tag:yaml.org,2002:"
@@ -28,12 +28,13 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's scanner, parser and composer with other rules for plain scalars, and a limit on nesting."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way of overriding
-    level = 0
+    level = nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self.level += 1
-        if self.level > MOST_LEVELS:
-            problem = f"nested deeper than {MOST_LEVELS} levels"
+        self.level, self.nodes = self.level + 1, self.nodes + 1
+        if self.level > MOST_LEVELS or self.nodes > MOST_NODES:
+            deep = self.level > MOST_LEVELS
+            problem = f"nested deeper than {MOST_LEVELS} levels" if deep else f"more than {MOST_NODES} values"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
         node = super().compose_node(parent, index)
         self.level -= 1
@@ -150,7 +151,7 @@ def _sentence(problem: str, context: str) -> str:
     for pattern, sentence in _SENTENCES:
         if re.search(pattern, f"{context} {problem}"):
             return sentence
-    return problem if problem.startswith("nested") else f"this is not YAML: {problem or context}"
+    return problem if problem.startswith(("nested", "more")) else f"this is not YAML: {problem or context}"
 
 
 class _Reader:
@@ -167,7 +168,7 @@ class _Reader:
         self.nodes += 1
         if self.nodes > MOST_NODES or len(path) > MOST_LEVELS:
             limit = f"{MOST_NODES} values" if self.nodes > MOST_NODES else f"{MOST_LEVELS} levels"
-            raise self.document.error(path, f"more than {limit} once its anchors are expanded")
+            raise self.document.error(path, f"more than {limit} once its aliases are expanded")
         if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":

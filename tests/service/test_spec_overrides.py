@@ -1,6 +1,7 @@
 """`--set` lays values over the file, and is blamed for what they break."""
 
 import pytest
+
 from service.spec import SpecError, parse
 
 TEXT = """\

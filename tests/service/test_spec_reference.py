@@ -3,8 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-import nn
 import pytest
+
+import nn
 from service.spec import json_schema, load, reference
 from service.spec.document import read
 

@@ -13,6 +13,7 @@ from service.store import blobs
 from service.store.blobs import BlobDamaged
 from service.store.clock import after
 from service.store.tables import Blob, Chunk, Dataset, Outcome
+from service.store.transitions import WeightsKept
 
 REAL_CHUNK = blobs.CHUNK
 CHUNK = 16
@@ -57,6 +58,12 @@ def test_a_chunk_of_the_real_size_goes_through(yard, monkeypatch, beyond):
     monkeypatch.setattr(blobs, "CHUNK", REAL_CHUNK)
     data = data_of(REAL_CHUNK + beyond)
     assert load(yard, blobs.stage(yard.database, data)) == data
+
+
+def test_between_two_chunks_the_worker_can_do_something_else(yard):
+    called = []
+    blobs.stage(yard.database, data_of(3 * CHUNK), between=lambda: called.append(yard.claim()))
+    assert called == [None, None]
 
 
 def test_blobs_staged_at_once_are_not_mixed(yard):
@@ -112,7 +119,7 @@ def test_garbage_is_collected_when_it_is_old(yard):
 def test_what_anything_points_at_is_kept_however_old(yard):
     checkpoint, best, last, dataset, garbage = (blobs.stage(yard.database, data_of(CHUNK)) for _ in range(5))
     claim = yard.claimed()
-    yard.finish(claim, weights_id=best, last_weights_id=last, weights_sha256="e" * 64)
+    yard.finish(claim, weights=WeightsKept(best, last, "e" * 64))
     yard.record(yard.claimed(), checkpoint_id=checkpoint)
     yard.do(lambda session: session.add(Dataset(sha256="f" * 64, source="iris", schema={}, blob_id=dataset)))
     age(yard, yard.blob_id, checkpoint, best, last, dataset, garbage)

@@ -32,6 +32,10 @@ class Model:
     waits: bool = False  # for its back-off to pass
     losses: list[float] = field(default_factory=list)  # of epochs 1, 2, …
 
+    def ended_so(self, attempt: int, outcome: Outcome) -> bool:
+        """To tell an end again is allowed, and changes nothing."""
+        return attempt > 0 and self.outcomes[attempt - 1] is outcome
+
     def end(self, outcome: Outcome, state: State) -> None:
         self.outcomes[-1], self.state, self.expired = outcome, state, False
 
@@ -110,7 +114,7 @@ class Yard(RuleBasedStateMachine):
     @rule(data=strategies.data(), outcome=strategies.sampled_from(FINAL))
     def finish(self, data, outcome):
         claim, run, holds = self.held(data)
-        self.fenced(holds, self.yard.finish, claim, outcome)
+        self.fenced(holds or run.ended_so(claim.attempt, outcome), self.yard.finish, claim, outcome)
         if holds:
             run.end(outcome, State(outcome.value))
 
@@ -118,10 +122,11 @@ class Yard(RuleBasedStateMachine):
     @rule(data=strategies.data())
     def interrupt(self, data):
         claim, run, holds = self.held(data)
-        state = self.fenced(holds, self.yard.interrupt, claim)
+        again = run.ended_so(claim.attempt, Outcome.INTERRUPTED)
+        state = self.fenced(holds or again, self.yard.interrupt, claim)
         if holds:
             run.give_back(Outcome.INTERRUPTED)
-            assert state is run.state
+        assert state is (run.state if holds or again else None)
 
     @any_runs
     @rule(data=strategies.data())

@@ -9,7 +9,7 @@ import pytest
 
 from service.store import transitions
 from service.store.tables import Outcome, State
-from service.store.transitions import Claim, LeaseLost, NoSuchRun, Point, WrongState
+from service.store.transitions import Claim, LeaseLost, NoSuchRun, Point, WeightsKept, WrongState
 
 LOSS = Point("loss", 1, 0.5, higher_is_better=False)
 
@@ -38,8 +38,9 @@ LEGAL = {
     ("retry", State.FAILED): State.QUEUED,
     ("retry", State.CANCELLED): State.QUEUED,
 }
+AGAIN = [("complete", State.COMPLETED), ("fail", State.FAILED), ("end cancelled", State.CANCELLED)]
+ILLEGAL = [(verb, state) for verb in VERBS for state in State if (verb, state) not in (*LEGAL, *AGAIN)]
 PERSONS = ("cancel", "retry")
-ILLEGAL = [(verb, state) for verb in VERBS for state in State if (verb, state) not in LEGAL]
 
 
 @pytest.mark.parametrize(("verb", "state"), LEGAL, ids=str)
@@ -59,6 +60,25 @@ def test_an_illegal_transition_is_refused_and_changes_nothing(yard, verb, state)
         with pytest.raises(WrongState if verb in PERSONS else LeaseLost):
             VERBS[verb](yard, claim)
     assert (yard.run(claim.run_id), yard.attempts(claim.run_id)) == before
+
+
+@pytest.mark.parametrize(("verb", "state"), AGAIN, ids=str)
+def test_an_end_told_again_is_the_same_as_once(yard, verb, state):
+    """After a commit whose answer was lost, the worker tells it again: the run is already as it wants it."""
+    claim = yard.in_state(state)
+    before = yard.run(claim.run_id), yard.attempts(claim.run_id)
+    VERBS[verb](yard, claim)
+    assert (yard.run(claim.run_id), yard.attempts(claim.run_id)) == before
+
+
+@pytest.mark.parametrize("way", ["interrupt", "lose"])
+def test_a_run_given_back_twice_is_the_same_as_once_even_when_another_has_it_by_then(yard, way):
+    first = yard.claimed()
+    assert VERBS[way](yard, first) is VERBS[way](yard, first) is State.QUEUED
+    yard.claim(worker="grace")
+    before = yard.run(first.run_id), yard.attempts(first.run_id)
+    assert VERBS[way](yard, first) is State.RUNNING
+    assert (yard.run(first.run_id), yard.attempts(first.run_id)) == before
 
 
 @pytest.mark.parametrize("verb", PERSONS)
@@ -95,7 +115,7 @@ def test_a_claim_begins_an_attempt_and_says_what_to_train(yard):
 def test_a_finished_run_keeps_its_weights_and_drops_its_checkpoint(yard):
     claim, blob = yard.claimed(), yard.blob_id
     yard.record(claim, checkpoint_id=blob)
-    yard.finish(claim, weights_id=blob, last_weights_id=blob, weights_sha256="e" * 64)
+    yard.finish(claim, weights=WeightsKept(blob, blob, "e" * 64))
     row, [attempt] = yard.row(claim.run_id), yard.attempts(claim.run_id)
     assert (row.checkpoint_id, row.weights_id, row.last_weights_id, row.weights_sha256) == (None, blob, blob, "e" * 64)
     assert (row.lease_until, row.error, attempt.outcome) == (None, None, "completed")
@@ -123,7 +143,7 @@ def stale(yard):
     return first
 
 
-@pytest.mark.parametrize("verb", ["record", "complete", "fail", "end cancelled", "interrupt", "lose"])
+@pytest.mark.parametrize("verb", ["record", "complete", "fail", "end cancelled", "interrupt"])
 def test_a_late_worker_can_write_nothing_into_a_run_that_was_taken_over(yard, stale, verb):
     before = yard.run(stale.run_id), yard.attempts(stale.run_id), yard.row(stale.run_id).lease_until
     with pytest.raises(LeaseLost, match=f"run {stale.run_id}: attempt 1 lost its lease") as caught:
