@@ -51,17 +51,21 @@ class EmbeddedBroker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> EmbeddedBroker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            stop(self._process, grace=5)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. Raises BrokerFailed."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
             self._process = spawn([program(), self._configuration()], log=log)
         if not wait_until(self._answers_or_died, 10) or not self.running:
             self.__exit__()
             raise BrokerFailed(self._log)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            stop(self._process, grace=5)
 
     @property
     def running(self) -> bool:

@@ -78,13 +78,17 @@ def wait_until(condition: Callable[[], bool], seconds: float, interval: float = 
 
 
 @contextlib.contextmanager
-def exclusive(file: Path) -> Iterator[bool]:
-    """Hold a lock that the system gives back when the process ends; yields False when another one holds it."""
+def exclusive(file: Path, patience: float = 0.0) -> Iterator[bool]:
+    """Hold a lock that the system gives back when the process ends; yields False when another one holds it, and goes
+    on to for so many seconds."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+
+        def taken() -> bool:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+            return True
+
+        yield wait_until(taken, patience)

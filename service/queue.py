@@ -50,6 +50,8 @@ def celery_app(broker_url: str) -> Celery:
             "socket_timeout": 10,  # the default waits for ever on a dead connection
             "socket_connect_timeout": 3,
             "health_check_interval": 10,
+            "max_retries": 1,  # of whoever sends: the default goes on for six seconds; workers retry for ever anyway
+            "interval_start": 0.1,
         },
     )
     return app
@@ -77,7 +79,7 @@ class Tickets:
 
     def ping(self) -> None:
         with self._translated(), celery_app(self.url).connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=3)
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=3)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

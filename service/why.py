@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
+from service.display import headline
 from service.store import history
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
 from service.store.tables import State
@@ -27,7 +28,10 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
                 f"{run.epoch} of {run.epochs} epochs are done"
             )
         case State.COMPLETED:
-            return f"run {run.id} completed on {run.worker} after {run.epoch} epochs{_stopped_early(run)}"
+            return (
+                f"run {run.id} completed on {run.worker} after {run.epoch} epochs{_stopped_early(run)}; "
+                f"best: {headline(run)}"
+            )
         case State.CANCELLED:
             return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` goes on from there"
         case State.FAILED:

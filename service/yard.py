@@ -13,12 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from service.broker import EmbeddedBroker
 from service.client import Client
-from service.errors import InputError, TrainyardError
+from service.errors import InputError, TrainyardError, Unreachable
 from service.processes import alive, exclusive, spawn, stop, wait_until
+from service.queue import Tickets
 from service.settings import Settings
 from service.store.database import Database
 from service.store.schema import upgrade
@@ -72,7 +74,8 @@ class Yard:
     def run(self, ready: Callable[[YardState], None]) -> None:
         """Work until SIGTERM, SIGINT or SIGHUP; calls `ready` once everything is up."""
         settings = self._settings
-        with exclusive(settings.home / "yard.lock") as mine, contextlib.ExitStack() as stack:
+        lock = exclusive(settings.home / "yard.lock", patience=0.5)  # whoever asks `running` holds it for a moment
+        with lock as mine, contextlib.ExitStack() as stack:
             if not mine:
                 state = running(settings)
                 raise YardRunning(state.pid if state else None)
@@ -80,12 +83,12 @@ class Yard:
                 signal.signal(number, self._stop)
             listener = stack.enter_context(_listen(settings.host, settings.port))
             self._prepare_database()
-            if settings.embedded_broker:
-                stack.enter_context(EmbeddedBroker(settings))
+            broker = stack.enter_context(EmbeddedBroker(settings)) if settings.embedded_broker else None
+            Tickets(settings.broker).ping()
             web_url = stack.enter_context(_web(settings, listener))
             state = YardState(os.getpid(), web_url)
             with self._state_file(state):
-                self._supervise(lambda: ready(state))
+                self._supervise(broker, lambda: ready(state))
 
     def _prepare_database(self) -> None:
         database = Database(self._settings.database)
@@ -103,35 +106,44 @@ class Yard:
         finally:
             file.unlink(missing_ok=True)
 
-    def _supervise(self, ready: Callable[[], None]) -> None:
-        """Keep the worker running; one that ends by itself is started again."""
+    def _supervise(self, broker: EmbeddedBroker | None, ready: Callable[[], None]) -> None:
+        """Keep broker and worker running; what ends by itself is started again. With no slots there is no worker."""
+        try:
+            if self._slots:
+                self._worker = self._start_worker()
+            ready()
+            while not self._stopping.wait(0.5):
+                if broker is not None and not broker.running:
+                    self._start_again(broker)
+                if self._worker is not None and self._worker.poll() is not None:
+                    self._replace_worker(self._worker.returncode)
+        finally:
+            if self._worker is not None:
+                stop(self._worker, GRACE_SECONDS)
+
+    def _start_worker(self) -> subprocess.Popen[bytes]:
         log_file = self._settings.home / "logs" / "worker.log"
         log_file.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "workers", "--slots", str(self._slots)]
         with log_file.open("ab") as output:
-            try:
-                self._worker = spawn(command, env=self._environment(), log=output)
-                ready()
-                while not self._stopping.wait(0.5):
-                    if self._worker.poll() is not None and not self._stopping.wait(RESTART_SECONDS):
-                        log.warning(
-                            "the worker ended with code %d (see %s); starting it again",
-                            self._worker.returncode,
-                            log_file,
-                        )
-                        self._worker = spawn(command, env=self._environment(), log=output)
-            finally:
-                if self._worker is not None:
-                    stop(self._worker, GRACE_SECONDS)
+            command = [sys.executable, "-m", "workers", "--slots", str(self._slots)]
+            return spawn(command, env=environment(self._settings), log=output)
 
-    def _environment(self) -> dict[str, str]:
-        settings = self._settings
-        return {
-            **os.environ,
-            "TRAINYARD_HOME": str(settings.home),
-            "TRAINYARD_DATABASE_URL": settings.database_url,
-            "TRAINYARD_BROKER_URL": settings.broker_url,
-        }
+    def _replace_worker(self, code: int) -> None:
+        """Start a worker that ended by itself again, unless what it was told is wrong: that would not change."""
+        log_file = self._settings.home / "logs" / "worker.log"
+        if code == InputError.exit_code:
+            raise InputError(last_line(log_file))
+        if not self._stopping.wait(RESTART_SECONDS):
+            log.warning("the worker ended with code %d (see %s); starting it again", code, log_file)
+            self._worker = self._start_worker()
+
+    @staticmethod
+    def _start_again(broker: EmbeddedBroker) -> None:
+        log.warning("the embedded broker ended; starting it again")
+        try:
+            broker.start()
+        except Unreachable as error:
+            log.warning("%s; trying again", error)
 
     def _stop(self, *_: Any) -> None:
         if self._stopping.is_set() and self._worker is not None:
@@ -149,6 +161,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
             listener.bind((host, port))
         except OSError as error:
             raise PortInUse(host, port, error) from error
+        listener.listen()  # bound alone, another program could still take the port
         yield listener
 
 
@@ -172,6 +185,22 @@ def _web(settings: Settings, listener: socket.socket) -> Iterator[str]:
         thread.join(timeout=5)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """What the programs of this yard need to know; secrets travel in the environment, never in arguments."""
+    return {
+        **os.environ,
+        "TRAINYARD_HOME": str(settings.home),
+        "TRAINYARD_DATABASE_URL": settings.database_url,
+        "TRAINYARD_BROKER_URL": settings.broker_url,
+    }
+
+
+def last_line(log_file: Path) -> str:
+    """The last thing a program said, which is its error when it ended with one."""
+    lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
+    return (lines or [f"it said nothing; see {log_file}"])[-1].removeprefix("error: ")
+
+
 class DidNotStart(TrainyardError):
     def __init__(self, sentence: str, code: int) -> None:
         super().__init__(sentence)
@@ -182,14 +211,15 @@ def start(settings: Settings, *arguments: str, detached: bool) -> tuple[subproce
     """Start `trainyard up` as a program of its own and wait until it is ready; detached, it outlives this process."""
     log_file = settings.home / "logs" / "yard.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "service.cli", "--home", str(settings.home), "up", *arguments]
+    command = [sys.executable, "-m", "service.cli", "up", *arguments]
     with log_file.open("wb") as output:
         if detached:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
+                command, env=environment(settings), stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
         else:
-            process = spawn(command, log=output)
+            process = spawn(command, env=environment(settings), log=output)
     state: list[YardState] = []
 
     def ready() -> bool:
@@ -202,8 +232,7 @@ def start(settings: Settings, *arguments: str, detached: bool) -> tuple[subproce
     if not state:
         if process.poll() is None:
             stop(process, GRACE_SECONDS)
-        lines = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
-        raise DidNotStart((lines or ["the yard did not start"])[-1].removeprefix("error: "), process.returncode)
+        raise DidNotStart(last_line(log_file), process.returncode)
     return process, state[0]
 
 

@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--metrics-port", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s")
+    logging.captureWarnings(True)
     Supervisor(
         load_settings(),
         name=options.name,

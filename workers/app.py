@@ -13,6 +13,13 @@ from service.queue import TICKET, celery_app
 from service.settings import load_settings
 from workers import drain, slot
 
+QUIETER = {
+    "celery.app.trace": logging.WARNING,  # a line for each ticket says nothing
+    "celery.worker.strategy": logging.WARNING,
+    "celery.worker.request": logging.CRITICAL,  # a killed slot: the supervisor says which run it was
+    "kombu.pidbox": logging.CRITICAL,  # a pool that cannot shrink yet: the supervisor tries again
+}
+
 warnings.filterwarnings("ignore", category=SecurityWarning)  # "you are root": it is about pickle, and we speak JSON
 
 app = celery_app(load_settings().broker)
@@ -37,5 +44,5 @@ def _slot_starts(**_: Any) -> None:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s")
-    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)  # one line a ticket says nothing
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    for name, level in QUIETER.items():
+        logging.getLogger(name).setLevel(level)

@@ -99,7 +99,7 @@ class Keeper:
                 self._end(Stop.LOST)
             except Exception as error:  # noqa: BLE001 - whatever it is, the lease must be held; it is logged
                 self._endure(error)
-                if closing and self.stop is None:
+                if closing and self.stop is not Stop.LOST:
                     continue  # what is left must be written, or the lease be lost
             if closing or self.stop is Stop.LOST:
                 return
@@ -117,7 +117,9 @@ class Keeper:
             return
         blob_id = blobs.stage(self._database, checkpoint(), between=self._renew_if_due)
         with self._wake:
-            self._checkpoint, self._progress.checkpoint_id = None, blob_id
+            self._progress.checkpoint_id = blob_id
+            if self._checkpoint is checkpoint:  # else the training has left a newer one meanwhile
+                self._checkpoint = None
 
     def _renew_if_due(self) -> None:
         if time.monotonic() - self._renewed > self._lease_seconds / RENEWALS_PER_LEASE:
@@ -132,7 +134,7 @@ class Keeper:
             self._put_back(progress)
             raise
         with self._wake:
-            self.saving = self.saving and progress.checkpoint_id is None
+            self.saving = self._checkpoint is not None or self._progress.checkpoint_id is not None
             self._wake.notify_all()
         if cancel_requested:
             self._end(Stop.CANCELLED)
@@ -179,5 +181,5 @@ class Keeper:
 
     def _end(self, stop: Stop) -> None:
         with self._wake:
-            self.stop = self.stop or stop
+            self.stop = stop if stop is Stop.LOST else self.stop or stop
             self._wake.notify_all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -31,8 +30,7 @@ def translated() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}", 2)
-    except Exception as error:
-        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+    except Exception as error:  # noqa: BLE001 - the last line before a traceback
         fail(
             f"an error that should not happen ({type(error).__name__}: {error}); "
             "run it again with TRAINYARD_DEBUG=1 and report what it prints",

@@ -132,14 +132,19 @@ def predict(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    reference: Annotated[bool, typer.Option("--reference", help="Explain every key in Markdown instead.")] = False,
+) -> None:
     """Print the JSON Schema of the spec, for editors.
 
     Example: trainyard schema > trainyard.schema.json
     """
-    from service.spec import json_schema
+    from service import spec
 
-    print_json(json_schema())
+    if reference:
+        print(spec.reference(), end="")
+    else:
+        print_json(spec.json_schema())
 
 
 def main(arguments: list[str] | None = None) -> Any:

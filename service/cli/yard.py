@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from service.yard import YardState
 
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=1, max=512, help="Training processes (slots) in the pool.")
+    int, typer.Option("--workers", min=0, max=512, help="Training processes (slots) in the pool; 0: no worker here.")
 ]
 PortOption = Annotated[int | None, typer.Option(min=0, max=65535, help="Port of the page; 0: any free one.")]
 

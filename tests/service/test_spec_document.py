@@ -77,7 +77,7 @@ def test_places_are_those_of_keys_and_values():
         ('a: "\\UFFFFFFFF"', "out of range"),
         ("a: x\x07", "s.yaml:1:5: the character U+0007 may not stand in a text file"),
         ("[" * 100, "nested deeper than 32 levels"),
-        ("[" + "1," * 20_000 + "]", "s.yaml:1:: more than 20000 values"),
+        ("[" + "1," * 20_000 + "]", "s.yaml:1:40002: more than 20000 values"),
         ("a: &a [*a]", "more than 32 levels once its aliases are expanded"),
         ("x" * (MOST_CHARACTERS + 1), "s.yaml: longer than 256 KiB"),
     ],

@@ -73,6 +73,21 @@ def test_a_forked_child_has_its_own_connections(yard):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+def backend(session):
+    return session.scalar(text("SELECT pg_backend_pid()"))
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_a_forked_child_leaves_its_parents_connection_alone(yard):
+    before = yard.ask(backend)
+    child = os.fork()
+    if child == 0:
+        yard.database.dispose(forked=True)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert yard.ask(backend) == before
+
+
 def test_a_disposed_database_opens_again(yard):
     yard.database.dispose()
     assert yard.ask(count) == 0
@@ -113,10 +128,9 @@ def test_tables_that_are_missing_are_told(empty_database_url):
 
 @pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
 def test_a_connection_that_the_server_ended_is_replaced(yard):
-    with yard.database.read() as session:
-        backend = session.scalar(text("SELECT pg_backend_pid()"))
+    ended = yard.ask(backend)
     other = Database(yard.database.url)
     with other.write() as session:
-        session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": backend})
+        session.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": ended})
     other.dispose()
     assert yard.ask(count) == 0

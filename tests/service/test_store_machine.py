@@ -208,7 +208,7 @@ def test_any_order_of_transitions_keeps_to_the_model(yard, kind):
     run_state_machine_as_test(
         lambda: Yard(yard),
         settings=settings(
-            max_examples=30 if kind == "sqlite" else 10, stateful_step_count=30, deadline=None,
+            max_examples=20 if kind == "sqlite" else 8, stateful_step_count=25, deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip
