@@ -101,7 +101,9 @@ def _command(path: tuple[str, ...], command: Any) -> Iterator[str]:
     words += ["[OPTIONS]"] if options else []
     words += ["COMMAND"] if hasattr(command, "commands") else []
     yield from ("", "```text", " ".join(words), "```")
-    rows = [(f"`{_argument(parameter)}`", _kind(parameter), "required", parameter.help or "") for parameter in arguments]
+    rows = [
+        (f"`{_argument(parameter)}`", _kind(parameter), "required", parameter.help or "") for parameter in arguments
+    ]
     rows += [(_names(parameter), _kind(parameter), _default(parameter), parameter.help or "") for parameter in options]
     if rows:
         yield from ("", *table(("", "type", "default", "meaning"), rows))
@@ -151,7 +153,7 @@ def settings() -> str:
 
     lines = ["# Settings", "", DO_NOT_EDIT, "", *_SETTINGS_HEAD]
     rows = [
-        (f"`TRAINYARD_{name.upper()}`", f"`{name}`", _setting_default(name, field), _sentence(field.description or ""))
+        (f"`TRAINYARD_{name.upper()}`", f"`{name}`", _setting_default(field), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
     lines += ["", *table(("variable", "key in config.toml", "default", "meaning"), rows), "", *_SETTINGS_FOOT]
@@ -159,9 +161,9 @@ def settings() -> str:
 
 
 _SETTINGS_HEAD = (
-    "A setting comes from the first of these that has it: a flag (`trainyard --home`, `--database`, `--broker`,",
-    "`trainyard up --host`, `--port`), a `TRAINYARD_*` variable, the file `config.toml` in the home, the default. The",
-    "defaults work on one machine with nothing configured. An empty variable counts as one that is not set.",
+    "A setting comes from the first of these that has it: a flag (`--home`, `--database` and `--broker` of every",
+    "command, `--host` and `--port` of `trainyard up`), a `TRAINYARD_*` variable, the file `config.toml` in the home,",
+    "the default. The defaults work on one machine with nothing configured. An empty variable counts as not set.",
 )
 _SETTINGS_FOOT = (
     "A `config.toml`:",
@@ -178,14 +180,10 @@ _SETTINGS_FOOT = (
 _HOMES = "the platform's data folder: `~/.local/share/trainyard` on Linux"
 
 
-def _setting_default(name: str, field: Any) -> str:
+def _setting_default(field: Any) -> str:
     if field.default_factory is not None:
         return _HOMES
     return "empty" if field.default == "" else f"`{field.default}`"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 # Figures for Prometheus
@@ -194,7 +192,11 @@ def _sentence(text: str) -> str:
 def metrics() -> str:
     lines = ["# Figures for Prometheus", "", DO_NOT_EDIT, "", *_METRICS_HEAD]
     for title, sentence, families in (
-        ("The yard", "Read from the database at every scrape: restarts and lost processes do not change them.", _yard()),
+        (
+            "The yard",
+            "Read from the database at every scrape: restarts and lost processes do not change them.",
+            _yard(),
+        ),
         ("A worker", "Counted by the slots of one worker since it started.", _worker()),
     ):
         lines += ["", f"## {title}", "", sentence, "", *table(("name", "type", "labels", "meaning"), families)]
@@ -204,7 +206,7 @@ def metrics() -> str:
 _METRICS_HEAD = (
     "The yard serves its own at `/metrics` of the web page, and at `/targets` the addresses of all live workers in the",
     "form of Prometheus' HTTP service discovery. Each worker serves its own at the address it was given by",
-    "`trainyard workers start --metrics-host` and `--metrics-port`.",
+    "`trainyard workers start --metrics-host HOST --metrics-port 9101`.",
 )
 
 
@@ -256,7 +258,7 @@ def _link(match: re.Match[str]) -> str:
     """`{{nn/layers/dense.py:Dense.forward}}`, or with ` "some text"` the first line inside it with that text."""
     file, name, text = match.groups()
     line = line_of(file, name, text)
-    return f"[{file}, line {line}](../{file}#L{line})"
+    return f"[`{name}`, {file}:{line}](../{file}#L{line})"
 
 
 def line_of(file: str, name: str, text: str | None = None) -> int:
@@ -287,7 +289,7 @@ def _named(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, tuple[i
             yield prefix + node.name, lines
         if isinstance(node, ast.ClassDef):
             yield from _named(node.body, f"{prefix}{node.name}.")
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
         yield from ((prefix + target.id, lines) for target in targets if isinstance(target, ast.Name))
 
 
@@ -312,7 +314,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _first_difference(written: str, text: str) -> str:
-    changes = difflib.unified_diff(written.splitlines(), text.splitlines(), "written", "from the code", lineterm="", n=0)
+    changes = difflib.unified_diff(
+        written.splitlines(), text.splitlines(), "written", "from the code", lineterm="", n=0
+    )
     return "\n".join(f"    {line}" for line in list(changes)[2:8])
 
 

@@ -5,6 +5,7 @@ It keeps nothing on disk: whatever it holds can be made again from the database.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -57,6 +58,10 @@ class EmbeddedBroker:
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             stop(self._process, grace=5)
+        folder = self._settings.broker_socket.parent
+        if folder != self._settings.home / "broker":
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def start(self) -> None:
         """Start the server and wait until it answers. Raises BrokerFailed."""
@@ -87,6 +92,7 @@ class EmbeddedBroker:
         if socket.parent.stat().st_uid != os.getuid():  # a shared temporary folder, and someone was there before us
             raise Unreachable(f"{socket.parent} belongs to someone else; set TRAINYARD_HOME to a shorter path")
         file = self._settings.home / "broker" / "server.conf"
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the socket may be elsewhere, see the settings
         file.touch(mode=0o600)
         file.write_text(
             f'port 0\nunixsocket "{socket}"\nunixsocketperm 700\nrequirepass {self._settings.broker_password}\n'

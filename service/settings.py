@@ -131,6 +131,9 @@ def write_once(file: Path, text: str) -> str:
     return text
 
 
+_SENTENCES = {"int_parsing": "expected a whole number", "float_parsing": "expected a number"}
+
+
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; flags that are None do not count. Raises InputError that names the setting."""
     try:
@@ -138,7 +141,7 @@ def load_settings(**flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        message = _SENTENCES.get(first["type"], first["msg"].removeprefix("Value error, "))
         raise InputError(f"setting {name} (TRAINYARD_{name.upper()}): {message}") from None
     except ValueError as error:
         raise InputError(f"config.toml cannot be read: {error}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 
-from sqlalchemy import Insert, delete, insert, select, union, update
+from sqlalchemy import Insert, and_, delete, exists, insert, select, union, update
 from sqlalchemy.orm import Session
 
 from service.errors import TrainyardError
@@ -56,23 +56,24 @@ def load(session: Session, blob_id: int) -> bytes:
     return data
 
 
+POINTERS = (Run.checkpoint_id, Run.weights_id, Run.last_weights_id, Dataset.blob_id)
+
+
 def remove(database: Database, blob_id: int) -> None:
-    """Remove a blob that nothing points at, a chunk a transaction."""
+    """Remove a blob, a chunk a transaction; one that something points at stays as it is."""
+    unpointed = and_(*(~exists().where(pointer == blob_id) for pointer in POINTERS))
+    first = select(Chunk.number).where(Chunk.blob_id == blob_id).limit(1).scalar_subquery()
+    chunk = delete(Chunk).where(Chunk.blob_id == blob_id, Chunk.number == first, unpointed).returning(Chunk.number)
     while True:
         with database.write() as session:
-            first = select(Chunk.number).where(Chunk.blob_id == blob_id).limit(1).scalar_subquery()
-            gone = session.execute(
-                delete(Chunk).where(Chunk.blob_id == blob_id, Chunk.number == first).returning(Chunk.number)
-            ).all()
-            if not gone:
-                session.execute(delete(Blob).where(Blob.id == blob_id))
+            if not session.execute(chunk).all():
+                session.execute(delete(Blob).where(Blob.id == blob_id, unpointed))
                 return
 
 
 def collect(database: Database, older_than: float = UNPOINTED_SECONDS) -> int:
     """Remove the blobs nothing has pointed at for so many seconds; returns how many there were."""
-    pointers = (Run.checkpoint_id, Run.weights_id, Run.last_weights_id, Dataset.blob_id)
-    pointed = union(*(select(pointer).where(pointer.is_not(None)) for pointer in pointers))
+    pointed = union(*(select(pointer).where(pointer.is_not(None)) for pointer in POINTERS))
     with database.read() as session:
         old = select(Blob.id).where(Blob.touched < after(-older_than), Blob.id.not_in(pointed))
         garbage = session.scalars(old.limit(100)).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,12 +45,14 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine: Engine | None = None
+        self._making = threading.Lock()
 
     @property
     def engine(self) -> Engine:
-        if self._engine is None:
-            self._engine = _sqlite(self.url) if self.url.startswith("sqlite") else _postgresql(self.url)
-        return self._engine
+        with self._making:
+            if self._engine is None:
+                self._engine = _sqlite(self.url) if self.url.startswith("sqlite") else _postgresql(self.url)
+            return self._engine
 
     @contextmanager
     def read(self) -> Iterator[Session]:

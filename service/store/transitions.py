@@ -94,7 +94,7 @@ class WeightsKept:
 
 @dataclass
 class Progress:
-    """What an attempt has to report since its last report."""
+    """What an attempt has to report: points since its last report, samples and seconds since it began."""
 
     first_epoch: int = 0
     epoch: int = 0
@@ -272,31 +272,34 @@ def _ended_so(session: Session, run_id: int, attempt: int, outcome: Outcome) -> 
 
 
 def interrupt(session: Session, run_id: int, attempt: int, reason: str) -> State:
-    """Give the run back to its queue: the worker was told to stop, and the work is saved."""
-    return _give_back(session, run_id, attempt, Outcome.INTERRUPTED, reason, back_off=False)
+    """Give the run back to its queue: the worker was told to stop, and the work is saved.
+
+    It costs the run none of its attempts, for nothing went wrong.
+    """
+    return _give_back(session, run_id, attempt, Outcome.INTERRUPTED, reason, {"max_attempts": Run.max_attempts + 1})
 
 
 def lose(session: Session, run_id: int, attempt: int, reason: str) -> State:
     """Give back the run of a worker that vanished: at once the first time, then after ever longer pauses."""
-    return _give_back(session, run_id, attempt, Outcome.LOST, reason, back_off=True)
+    pause = min(LONGEST_BACK_OFF, 2.0 ** min(attempt - 1, 10) - 1)
+    return _give_back(session, run_id, attempt, Outcome.LOST, reason, {"not_before": after(pause)})
 
 
-def _give_back(session: Session, run_id: int, attempt: int, outcome: Outcome, reason: str, *, back_off: bool) -> State:
-    spent = Run.attempt >= Run.max_attempts
-    state = case((Run.cancel_requested, State.CANCELLED), (spent, State.FAILED), else_=State.QUEUED)
-    error = case(
-        (Run.cancel_requested, None),
-        (spent, f"attempt {attempt} was the last one allowed, and it was {outcome}: {reason}"),
-    )
-    pause = min(LONGEST_BACK_OFF, 2.0 ** (attempt - 1) - 1) if back_off else 0.0
+def _give_back(
+    session: Session, run_id: int, attempt: int, outcome: Outcome, reason: str, changes: Mapping[str, Any]
+) -> State:
+    spent = Run.attempt >= changes.get("max_attempts", Run.max_attempts)
     ended = or_(Run.cancel_requested, spent)
     values = {
-        "state": state,
-        "error": error,
+        "state": case((Run.cancel_requested, State.CANCELLED), (spent, State.FAILED), else_=State.QUEUED),
+        "error": case(
+            (Run.cancel_requested, None),
+            (spent, f"attempt {attempt} was the last one allowed, and it was {outcome}: {reason}"),
+        ),
         "lease_until": None,
         "worker": case((ended, Run.worker), else_=None),
-        "not_before": after(pause),
         "finished": case((ended, type_coerce(now(), Double)), else_=None),
+        **changes,
     }
     found = session.scalar(_held(run_id, attempt).values(values).returning(Run.state))
     if found is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 
 from sqlalchemy import Double, func, select, type_coerce, update
@@ -9,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.errors import InputError
+from service.processes import alive
 from service.store.clock import now
 from service.store.records import WorkerRecord
 from service.store.tables import Run, State, Worker
@@ -41,7 +43,7 @@ def register(
 ) -> None:
     """Announce a worker; one of the same name that is still alive elsewhere raises WorkerNameTaken."""
     known = session.get(Worker, name)
-    if known is not None and known.state in (READY, DRAINING):
+    if known is not None and known.state in (READY, DRAINING) and _may_run(known):
         silent = session.scalar(select(type_coerce(now(), Double) - type_coerce(Worker.last_seen, Double)).where(
             Worker.name == name))  # fmt: skip
         if (silent or 0.0) < lease_seconds:
@@ -53,6 +55,11 @@ def register(
     upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     changes = {key: value for key, value in values.items() if key != "name"}
     session.execute(upsert(Worker).values(values).on_conflict_do_update(index_elements=["name"], set_=changes))
+
+
+def _may_run(worker: Worker) -> bool:
+    """Whether its process may still be there; only those of this machine can be looked at."""
+    return worker.host != platform.node() or alive(worker.pid)
 
 
 def report(session: Session, name: str, pid: int, *, slots: int, state: str) -> tuple[int, str | None] | None:

@@ -40,6 +40,7 @@ class Model:
         self.outcomes[-1], self.state, self.expired = outcome, state, False
 
     def give_back(self, outcome: Outcome) -> None:
+        self.max_attempts += outcome is Outcome.INTERRUPTED
         ended = State.CANCELLED if self.asked else State.FAILED if self.attempt >= self.max_attempts else State.QUEUED
         self.end(outcome, ended)
         self.waits = outcome is Outcome.LOST and self.attempt > 1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.store import transitions
+from service.store.clock import now
 from service.store.tables import Outcome, State
 from service.store.transitions import Claim, LeaseLost, NoSuchRun, Point, WeightsKept, WrongState
 
@@ -303,8 +304,17 @@ def test_a_retried_run_has_all_its_attempts_again_and_goes_on_from_its_checkpoin
     assert (run.state, run.error, run.finished, run.worker) == ("queued", None, None, None)
     third = yard.claim()
     assert (third.attempt, third.epoch, third.checkpoint_id) == (3, 3, yard.blob_id)
-    assert yard.interrupt(third) is State.QUEUED
-    assert yard.interrupt(yard.claim()) is State.FAILED
+    assert yard.lose(third) is State.QUEUED
+    yard.set(run_id, not_before=now())
+    assert yard.lose(yard.claim()) is State.FAILED
+
+
+def test_a_run_that_is_drained_again_and_again_loses_no_attempt(yard):
+    run_id = yard.submit(max_attempts=1)
+    for _ in range(3):
+        assert yard.interrupt(yard.claim()) is State.QUEUED
+    assert yard.lose(yard.claim()) is State.FAILED
+    assert yard.run(run_id).attempt == 4
 
 
 def test_a_retried_run_forgets_that_it_was_to_be_cancelled(yard):

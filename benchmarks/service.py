@@ -1,0 +1,247 @@
+"""The service: how soon a run starts, how many may be submitted, how soon one ends, what it all costs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # before this folder, whose service.py is not the package
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks import bare, overhead, yards
+from benchmarks.report import circumstances, interruptible, paragraph, quantile, table, write_section
+from service.client import Client
+from service.processes import spawn, stop, wait_until
+from service.queue import celery_app
+from service.store.tables import State
+
+Budget = tuple[str, str, str, bool | None]  # what, measured, the budget, whether it is met
+VERDICTS = {True: "met", False: "NOT met", None: "unclear"}
+CLEAR = 0.05  # where equal runs differ by a larger share, a ratio says nothing about 2 %
+
+
+def milliseconds(values: Sequence[float]) -> list[str]:
+    return [f"{1000 * quantile(values, share):.0f}" for share in (0.5, 0.99, 1)]
+
+
+def first_step(client: Client, number: int) -> tuple[str, list[Budget]]:
+    """Submits one after the other to an idle pool, until the only step of each is done."""
+    folder = client.settings.home
+    spec = folder / "tiny.yaml"
+    returned, claimed, stepped, ended, pids = [], [], [], [], set()
+    for _ in range(number):
+        time.sleep(random.uniform(0.02, 0.3))  # out of step with every heartbeat
+        before, began = yards.epochs_trained(folder), time.time()
+        run = client.submit(spec)
+        returned.append(time.time() - began)
+        while yards.epochs_trained(folder) == before:
+            time.sleep(0.001)
+        stepped.append(time.time() - began)
+        run = client.wait(run.id, 60)
+        (attempt,) = client.attempts(run.id)
+        pids.add(attempt.pid)
+        claimed.append(attempt.started.timestamp() - began)
+        ended.append(run.finished.timestamp() - began if run.finished else float("nan"))
+    stages = {
+        "submit has returned": returned,
+        "claimed by a slot (database clock)": claimed,
+        "first step done": stepped,
+        "completed, weights stored (database clock)": ended,
+        "a bare Celery message, the same broker": bare_messages(client, number),
+    }
+    rows = [[name, *milliseconds(values)] for name, values in stages.items()]
+    text = f"From the call of submit, {number} runs one after the other on an idle pool of two slots, ms:"
+    middle, late = quantile(stepped, 0.5), quantile(stepped, 0.99)
+    measured = f"p50 {1000 * middle:.0f} ms, p99 {1000 * late:.0f} ms"
+    met = middle < 0.1 and late < 0.5
+    slots = memory(pids)
+    return f"{text}\n\n{table(['until', '>p50', '>p99', '>max'], rows)}", [
+        ("submit → first step, idle pool", measured, "p50 < 100, p99 < 500 ms", met),
+        ("memory of an idle slot", f"{slots:.0f} MiB", "< 120 MB", slots * 1.048576 < 120),
+    ]
+
+
+def memory(pids: set[int]) -> float:
+    """The largest resident memory of these processes in MiB, what they share with their parent included."""
+    sizes = [Path(f"/proc/{pid}/status").read_text().partition("VmRSS:")[2].split()[0] for pid in pids]
+    return max(map(int, sizes)) / 1024
+
+
+def bare_messages(client: Client, number: int) -> list[float]:
+    """Seconds from send_task to the beginning of a task that does nothing, in a worker of its own."""
+    stamps = client.settings.home / "stamps"
+    stamps.touch()
+    app, found = celery_app(client.settings.broker), []
+    with bare_worker(client, stamps):
+        for index in range(number + 1):
+            time.sleep(random.uniform(0.02, 0.1))
+            began = time.time()
+            app.send_task(bare.TASK, [index], queue=bare.QUEUE)
+            if not wait_until(lambda index=index: f"\n{index} " in "\n" + stamps.read_text(), 30, 0.002):
+                raise RuntimeError("the bare Celery worker does not answer")
+            found.append(float(stamps.read_text().splitlines()[-1].split()[1]) - began)
+    return found[1:]  # the first one waited for the worker's start
+
+
+@contextmanager
+def bare_worker(client: Client, stamps: Path) -> Iterator[None]:
+    command = [sys.executable, "-m", "celery", "--quiet", "--app", "benchmarks.bare", "worker", "--concurrency", "2"]
+    command += ["--queues", bare.QUEUE, "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    paths = {"TRAINYARD_HOME": str(client.settings.home), "BARE_STAMPS": str(stamps), "PYTHONPATH": str(yards.ROOT)}
+    with (client.settings.home / "bare.log").open("wb") as log:
+        process = spawn(command, env={**os.environ, **paths}, log=log)
+        try:
+            yield
+        finally:
+            stop(process, 10)
+
+
+def many(client: Client, number: int) -> tuple[str, list[Budget]]:
+    """Many submits: to a queue that nobody serves, cancelled again; then to the pool, until all are trained."""
+    spec = client.settings.home / "tiny.yaml"
+    parked, parking = timed(lambda: [client.submit(spec, queue="nobody").id for _ in range(number)])
+    _, cancelling = timed(lambda: [client.cancel(run) for run in parked])
+    began = time.perf_counter()
+    _, submitting = timed(lambda: [client.submit(spec) for _ in range(number)])
+    if not wait_until(lambda: not busy(client), 600, 0.1):
+        raise RuntimeError("the runs do not end")
+    drained = time.perf_counter() - began
+    failed = client.counts()[State.FAILED]
+    rows = [
+        [f"{number:,} submits, no slot serves the queue", f"{parking:.1f}", f"{number / parking:,.0f}"],
+        [f"{number:,} cancels of waiting runs", f"{cancelling:.1f}", f"{number / cancelling:,.0f}"],
+        [f"{number:,} submits, two slots train meanwhile", f"{submitting:.1f}", f"{number / submitting:,.0f}"],
+        ["from the first submit until all are trained", f"{drained:.1f}", f"{number / drained:,.0f}"],
+    ]
+    text = f"One process, one call of the client each, tiny runs; {failed} failed:"
+    scaled, cancelled = 10_000 * parking / number, 1000 * cancelling / number
+    return f"{text}\n\n{table(['', '>s', '>a second'], rows)}", [
+        ("10,000 runs queued, by single submits", f"{scaled:.0f} s (scaled)", "< 10 s", scaled < 10),
+        ("1,000 waiting runs cancelled, one by one", f"{cancelled:.1f} s (scaled)", "< 1 s", cancelled < 1),
+    ]
+
+
+def busy(client: Client) -> bool:
+    counts = client.counts()
+    return counts[State.QUEUED] + counts[State.RUNNING] > 0
+
+
+def timed(do: Callable[[], object]) -> tuple[object, float]:
+    began = time.perf_counter()
+    return do(), time.perf_counter() - began
+
+
+def cancels(client: Client, number: int) -> tuple[str, list[Budget]]:
+    """Runs that train, cancelled at some moment, until they have obeyed."""
+    spec = client.settings.home / "long.yaml"
+    spec.write_text(yards.SHORT_EPOCHS.replace("epochs: 1,", "epochs: 100000,"))
+    returned, ended = [], []
+    for _ in range(number):
+        run = client.submit(spec)
+        if not wait_until(lambda run=run: client.run(run.id).epoch > 0, 60):
+            raise RuntimeError("the run to be cancelled does not start")
+        time.sleep(random.uniform(0, 0.5))
+        began = time.time()
+        run = client.cancel(run.id)
+        returned.append(time.time() - began)
+        ended.append(run.finished.timestamp() - began if run.finished else float("inf"))
+    rows = [
+        [name, f"{1000 * statistics.median(values):.0f}", f"{1000 * max(values):.0f}"]
+        for name, values in (("the run has ended, its work saved", ended), ("Client.cancel has returned", returned))
+    ]
+    text = f"{number} training runs cancelled, from the call of cancel, ms:"
+    measured = f"median {1000 * statistics.median(returned):.0f} ms, max {1000 * max(returned):.0f} ms"
+    return f"{text}\n\n{table(['until', '>median', '>max'], rows)}", [
+        ("cancel obeyed by a training run", measured, "< 1 s", max(returned) < 1)
+    ]
+
+
+def commands(number: int) -> tuple[str, list[Budget]]:
+    """Wall time of whole commands, process start included."""
+    program, times = Path(sys.executable).parent / "trainyard", {}
+    with yards.home() as folder:
+        (folder / "wrong.yaml").write_text(yards.UNKNOWN_KEY)
+        every: dict[str, tuple[Sequence[str | Path], int]] = {
+            "python -c pass": ([sys.executable, "-c", "pass"], 0),
+            "trainyard --help": ([program, "--help"], 0),
+            "trainyard check, an unknown key": ([program, "check", folder / "wrong.yaml"], 2),
+        }
+        for _ in range(number):
+            for name, (command, code) in every.items():
+                done, seconds = timed(lambda command=command: subprocess.run(command, capture_output=True, check=False))
+                if done.returncode != code:
+                    raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.decode()}")
+                times.setdefault(name, []).append(seconds)
+    rows = [[name, f"{statistics.median(values):.2f}", f"{max(values):.2f}"] for name, values in times.items()]
+    slowest = max(statistics.median(values) for values in times.values())
+    text = f"Whole commands, {number} times in turns, s:"
+    return f"{text}\n\n{table(['', '>median', '>max'], rows)}", [
+        ("`trainyard --help`, a spec error", f"{slowest:.2f} s, the slower one", "< 0.3 s", slowest < 0.3)
+    ]
+
+
+def costs(seconds: float, pairs: int) -> tuple[str, list[Budget]]:
+    found, ratios = overhead.compare(seconds, pairs)
+    text = (
+        f"The same spec of about {seconds:g} s directly (a fresh process, one BLAS thread, no yard) and through a "
+        "yard, in turns, seconds. Training: inside nn.train. Whole: from claim to end, or from loading the spec "
+        "to packed weights. CPU: of the training process, which the neighbours disturb less. Rest: CPU of all "
+        "other processes of the yard."
+    )
+    return f"{paragraph(text)}\n\n{found}", [
+        (f"overhead, {name}", f"{100 * (ratio - 1):+.1f} %", "< 2 %", None if noise > CLEAR else ratio < 1.02)
+        for name, (ratio, noise) in ratios.items()
+    ]
+
+
+def measure(options: argparse.Namespace) -> str:
+    results: dict[str, tuple[str, list[Budget]]] = {}
+    wanted = options.only or ["start", "many", "cancel", "cli", "overhead"]
+    if {"start", "many", "cancel"} & set(wanted):
+        with yards.home() as folder, yards.yard(folder) as client:
+            (folder / "tiny.yaml").write_text(yards.TINY)
+            client.wait(client.submit(folder / "tiny.yaml").id, 60)  # imports, the database's first pages
+            if "start" in wanted:
+                results["Submit to first step"] = first_step(client, options.submits)
+            if "many" in wanted:
+                results["Many runs"] = many(client, options.many)
+            if "cancel" in wanted:
+                results["Cancel"] = cancels(client, options.cancels)
+    if "cli" in wanted:
+        results["Commands"] = commands(options.commands)
+    if "overhead" in wanted:
+        results["Overhead"] = costs(options.overhead_seconds, options.pairs)
+    rows = [[*row, VERDICTS[met]] for _, budgets in results.values() for *row, met in budgets]
+    summary = table(["", "measured", "budget", ""], rows)
+    parts = [f"### {title}\n\n{text}" for title, (text, _) in results.items()]
+    return "\n\n".join([circumstances(["celery", "sqlalchemy", "numpy"]), summary, *parts])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--submits", type=int, default=100, help="submits to an idle pool")
+    parser.add_argument("--many", type=int, default=1000, help="submits without a pause")
+    parser.add_argument("--cancels", type=int, default=20)
+    parser.add_argument("--commands", type=int, default=10)
+    parser.add_argument("--overhead-seconds", type=float, default=60.0, help="how long the compared training takes")
+    parser.add_argument("--pairs", type=int, default=3, help="of trainings without and with the service")
+    parser.add_argument("--only", action="append", choices=["start", "many", "cancel", "cli", "overhead"])
+    parser.add_argument("--write", action="store_true", help="write the section of RESULTS.md")
+    options = parser.parse_args()
+    with interruptible():
+        text = measure(options)
+    print(text)
+    if options.write:
+        write_section("Service", text)
+
+
+if __name__ == "__main__":
+    main()

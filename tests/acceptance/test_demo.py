@@ -1,0 +1,22 @@
+"""`trainyard demo` in an empty home, as the README's first command runs it."""
+
+from __future__ import annotations
+
+import re
+
+from tests.yard import yard as a_yard
+
+
+def test_the_demo_trains_shows_its_result_and_leaves_nothing_running_also_the_second_time():
+    with a_yard() as there:
+        for number in (1, 2):
+            shown = there.cli("demo")
+            assert shown.returncode == 0, shown.stderr
+            found = re.search(rf"run {number} completed: \d+ epochs in .*\n  test accuracy   (0\.\d+)", shown.stdout)
+            assert found is not None, shown.stdout
+            assert float(found[1]) >= 0.95
+            assert f"trainyard runs show {number}" in shown.stdout
+            assert "Traceback" not in shown.stdout + shown.stderr
+            assert there.processes() == {}
+            assert there.state is None
+        assert [run.tags for run in there.client.runs()] == [("demo",), ("demo",)]

@@ -1,0 +1,163 @@
+"""Whatever dies, runs finish by themselves with the bytes of runs that were left alone, and no epoch is told twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import redis
+
+from tests.servers import eventually
+from tests.yard import Result, Yard, end, long_epochs, parent
+
+
+def assert_like_undisturbed(yard: Yard, run_id: int, undisturbed: Result) -> None:
+    best, last, sha256, history = yard.result(run_id)
+    assert [epoch["epoch"] for epoch in history] == list(range(1, long_epochs() + 1))
+    assert history == undisturbed[3]
+    assert sha256 == undisturbed[2]
+    assert best == undisturbed[0]
+    assert last == undisturbed[1]
+    assert best != last
+
+
+def test_ten_runs_with_different_seeds_complete(any_yard):
+    runs = any_yard.completed(*[any_yard.submit(epochs=3, seed=seed) for seed in range(10)])
+    assert len({run.weights_sha256 for run in runs}) == 10
+
+
+def test_a_run_whose_training_process_is_killed_finishes_with_the_same_bytes(any_yard, undisturbed):
+    run = any_yard.long_run(seed=7)
+    os.kill(any_yard.is_saved(run), signal.SIGKILL)
+    any_yard.completed(run)
+    assert any_yard.outcomes(run) == ["lost", "completed"]
+    assert_like_undisturbed(any_yard, run, undisturbed)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_not_from_the_start(yard):
+    run = yard.long_run()
+    os.kill(yard.is_saved(run), signal.SIGKILL)
+    yard.completed(run)
+    assert yard.client.attempts(run)[1].first_epoch > 1
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over_with_the_same_bytes(yard, undisturbed):
+    run = yard.long_run(seed=7)
+    eventually(lambda: yard.outcomes(run))
+    os.kill(yard.client.attempts(run)[0].pid, signal.SIGKILL)
+    yard.completed(run)
+    assert yard.outcomes(run) == ["lost", "completed"]
+    assert_like_undisturbed(yard, run, undisturbed)
+
+
+def test_a_run_that_loses_every_process_fails_and_says_so(yard):
+    run = yard.client.submit(yard.spec(epochs=long_epochs()), overrides=["max_attempts=2"]).id
+    for attempt in (1, 2):
+        eventually(lambda attempt=attempt: len(yard.outcomes(run)) == attempt)
+        os.kill(yard.client.attempts(run)[-1].pid, signal.SIGKILL)
+    record = yard.ended(run)
+    assert record.state == "failed"
+    assert record.error.startswith("attempt 2 was the last one allowed, and it was lost: its training process")
+    assert yard.outcomes(run) == ["lost", "lost"]
+
+
+def test_runs_that_wait_survive_a_flush_of_the_broker(any_yard):
+    blockers = [any_yard.long_run(seed=seed) for seed in (1, 2)]
+    for run in blockers:
+        any_yard.trains(run)
+    waiting = [any_yard.submit(epochs=2, seed=seed) for seed in range(10)]
+    flush(any_yard)
+    any_yard.completed(*blockers, *waiting)
+
+
+def flush(yard: Yard) -> None:
+    settings = yard.settings
+    if settings.embedded_broker:
+        client = redis.Redis(unix_socket_path=str(settings.broker_socket), password=settings.broker_password)
+    else:
+        client = redis.Redis.from_url(settings.broker)
+    assert client.dbsize() > 0
+    assert client.flushall()
+    client.close()
+
+
+def test_the_yard_starts_a_killed_embedded_broker_again(yard):
+    running = yard.long_run(seed=1)
+    yard.trains(running)
+    [broker] = [pid for pid, command in yard.processes().items() if "broker.sock" in command]
+    os.kill(broker, signal.SIGKILL)
+    waiting = [yard.submit(epochs=2, seed=seed) for seed in range(5)]
+    yard.completed(running, *waiting)
+    assert yard.outcomes(running) == ["completed"]
+    [again] = [pid for pid, command in yard.processes().items() if "broker.sock" in command]
+    assert again != broker
+
+
+def test_runs_survive_a_broker_of_ones_own_that_is_killed_and_comes_back_empty(remote_yard, broker):
+    running = [remote_yard.long_run(seed=seed) for seed in (1, 2)]
+    for run in running:
+        remote_yard.trains(run)
+    waiting = remote_yard.submit(epochs=2)
+    broker.kill()
+    meanwhile = remote_yard.submit(epochs=2, seed=2)
+    broker.start()
+    remote_yard.completed(*running, waiting, meanwhile)
+    assert [remote_yard.outcomes(run) for run in running] == [["completed"], ["completed"]]
+
+
+def test_a_worker_told_to_end_hands_its_run_over_and_another_ends_it_with_the_same_bytes(yard, undisturbed):
+    first = yard.worker("first", queues="moves")
+    run = yard.long_run(seed=7, queue="moves")
+    yard.trains(run)
+    assert end(first) == 0
+    record = yard.client.run(run)
+    assert (record.state, record.worker) == ("queued", None)
+    assert yard.client.attempts(run)[0].reason == "worker first was told to stop"
+    second = yard.worker("second", queues="moves")
+    [record] = yard.completed(run)
+    end(second)
+    assert record.worker == "second"
+    assert yard.outcomes(run) == ["interrupted", "completed"]
+    assert_like_undisturbed(yard, run, undisturbed)
+
+
+def test_a_run_of_a_frozen_worker_is_taken_over_and_the_frozen_one_writes_nothing(yard, undisturbed):
+    frozen = yard.worker("frozen", queues="ice")
+    run = yard.long_run(seed=7, queue="ice")
+    training = yard.is_saved(run)
+    group = [frozen.pid, parent(training), training]
+    for pid in group:
+        os.kill(pid, signal.SIGSTOP)
+    other = yard.worker("other", queues="ice")
+    [record] = yard.completed(run)
+    for pid in group:
+        os.kill(pid, signal.SIGCONT)
+    assert end(frozen) == 0
+    end(other)
+    assert record.worker == "other"
+    assert yard.client.run(run) == record
+    assert yard.outcomes(run) == ["lost", "completed"]
+    assert "was silent for 2 s" in yard.client.attempts(run)[0].reason
+    assert_like_undisturbed(yard, run, undisturbed)
+
+
+def test_runs_of_a_killed_supervisor_finish(yard, undisturbed):
+    run = yard.long_run(seed=7)
+    yard.is_saved(run)
+    [worker] = [worker for worker in yard.client.workers() if worker.state == "ready"]
+    os.kill(worker.pid, signal.SIGKILL)
+    yard.completed(run)
+    assert yard.outcomes(run)[-1] == "completed"
+    assert_like_undisturbed(yard, run, undisturbed)
+
+
+def test_runs_of_a_killed_celery_worker_finish(yard, undisturbed):
+    run = yard.long_run(seed=7)
+    training = yard.is_saved(run)
+    celery = parent(training)
+    assert b"celery" in Path(f"/proc/{celery}/cmdline").read_bytes()
+    os.kill(celery, signal.SIGKILL)
+    yard.completed(run)
+    assert yard.outcomes(run)[-1] == "completed"
+    assert_like_undisturbed(yard, run, undisturbed)

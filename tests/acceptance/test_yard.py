@@ -1,0 +1,155 @@
+"""A yard from `up` to `down`: one in a home, nothing left behind, and nothing lost when it is killed outright."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+
+from tests.servers import eventually
+from tests.yard import TIMEOUT, Yard
+from tests.yard import yard as a_yard
+
+STAYS = {"trainyard.db", "yard.lock", "logs", "broker", "specs", "output.log"}
+
+
+@pytest.fixture(scope="module")
+def home():
+    """A yard that the tests of this module start and end."""
+    with a_yard() as there:
+        yield there
+
+
+def test_down_saves_what_trains_and_up_goes_on_with_it(home):
+    home.up(slots=2)
+    run = home.long_run(seed=1)
+    home.trains(run)
+    down = home.cli("down")
+    assert (down.returncode, down.stdout) == (0, "the yard is down; what was training is saved\n")
+    assert home.client.run(run).state == "queued"
+    assert home.outcomes(run) == ["interrupted"]
+
+    home.up(slots=2)
+    home.completed(run)
+    assert home.outcomes(run) == ["interrupted", "completed"]
+    assert home.client.attempts(run)[1].first_epoch in (
+        home.client.attempts(run)[0].epoch,
+        home.client.attempts(run)[0].epoch + 1,
+    )
+
+
+def test_a_second_yard_in_a_home_is_refused_in_one_sentence(home):
+    pid = up(home)
+    for command in (("up",), ("up", "--detach")):
+        refused = home.cli(*command, "--port", "0")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == (
+            f"error: a yard runs in this home already (process {pid}); "
+            "see `trainyard status`, end it with `trainyard down`\n"
+        )
+    assert home.state.pid == pid
+
+
+def test_what_a_killed_yard_started_ends_by_itself_and_its_run_goes_on_with_the_next(home):
+    up(home)
+    run = home.long_run(seed=2)
+    home.trains(run)
+    program = home.programs[-1]
+    program.kill()
+    program.wait()
+    eventually(lambda: not home.processes(), TIMEOUT)
+    assert home.client.run(run).state in ("queued", "running")
+
+    home.up(slots=2)
+    home.completed(run)
+    assert home.outcomes(run)[0] in ("interrupted", "lost")
+    history = [epoch["epoch"] for epoch in home.client.history(run)]
+    assert history == list(range(1, home.client.run(run).epochs + 1))
+
+
+def test_no_secret_is_in_a_command_line_a_log_or_an_answer(home):
+    up(home)
+    password = home.settings.broker_password
+    assert password in (home.home / "broker" / "server.conf").read_text()
+    processes = home.processes()
+    assert len(processes) == 6  # the yard, its broker, a supervisor, a Celery worker and two slots
+    said = home.log() + "".join(processes.values())
+    for command in (("status",), ("status", "--json"), ("doctor",), ("workers", "list", "--json")):
+        answer = home.cli(*command)
+        said += answer.stdout + answer.stderr
+    assert password not in said
+    for file in ("server.conf", "password"):
+        assert (home.home / "broker" / file).stat().st_mode & 0o077 == 0
+
+
+def test_a_worker_that_ends_by_itself_is_started_again(home):
+    up(home)
+    [first] = [worker.pid for worker in home.client.workers() if worker.state == "ready"]
+    [supervisor] = [pid for pid, command in home.processes().items() if "-m workers" in command]
+    assert supervisor == first
+    run = home.submit(epochs=2)
+    os.kill(supervisor, signal.SIGTERM)
+    eventually(lambda: home.client.workers()[0].pid != first and home.client.workers()[0].state == "ready", TIMEOUT)
+    home.completed(run, home.submit(epochs=2, seed=2))
+
+
+def test_after_down_no_process_and_no_file_of_a_running_yard_is_left(home):
+    up(home)
+    down = home.cli("down")
+    assert down.returncode == 0
+    assert home.processes() == {}
+    home.client.database.dispose()  # our own connection would keep the write-ahead log
+    assert {file.name for file in home.home.iterdir()} <= STAYS
+    assert {file.name for file in (home.home / "broker").iterdir()} == {"password", "server.conf"}
+    again = home.cli("down")
+    assert (again.returncode, again.stdout) == (0, "no yard runs in this home\n")
+    assert home.cli("status").stdout.startswith("state     down")
+
+
+def test_a_port_in_use_is_told_in_one_sentence_and_leaves_nothing(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other, a_yard() as there:
+        port = other.getsockname()[1]
+        for command in (("up",), ("up", "--detach")):
+            refused = there.cli(*command, "--port", port)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert refused.stderr == (
+                f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; "
+                "choose another with --port or TRAINYARD_PORT\n"
+            )
+            assert there.processes() == {}
+
+
+def test_a_detached_yard_uses_the_database_and_the_broker_of_its_flags(tmp_path, redis_url):
+    with a_yard() as there:
+        flags = ("--database", f"sqlite:///{tmp_path / 'own.db'}", "--broker", redis_url)
+        assert there.cli(*flags, "db", "upgrade").returncode == 0
+        assert there.cli(*flags, "up", "--detach", "--port", "0", "--workers", "1").returncode == 0
+        try:
+            submitted = there.cli(*flags, "submit", there.spec(epochs=1), "--watch")
+            assert (submitted.returncode, submitted.stdout[:15]) == (0, "run 1 completed")
+            assert redis_url.split("@")[0].removeprefix("redis://:") not in "".join(there.processes().values())
+        finally:
+            assert there.cli("down").returncode == 0
+        assert there.processes() == {}
+        assert not (there.home / "trainyard.db").exists()
+
+
+def test_the_broker_of_a_home_with_a_long_path_is_reached_by_a_socket_elsewhere(tmp_path):
+    deep = tmp_path / ("a" * 60) / ("b" * 60)
+    there = Yard(deep)
+    try:
+        there.up(slots=1)
+        assert len(str(there.settings.broker_socket)) < 100
+        there.completed(there.submit(epochs=1))
+    finally:
+        there.end()
+    assert not there.settings.broker_socket.parent.exists()
+
+
+def up(there: Yard) -> int:
+    """The pid of the yard, started if an earlier test has ended it."""
+    if there.state is None:
+        there.up(slots=2)
+    return there.state.pid

@@ -1,0 +1,246 @@
+"""A slot trains the next run of its queue and ends it one way or another; each way leaves what it promises."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+import pytest
+
+import nn
+from service.queue import Tickets
+from service.store import blobs, transitions
+from service.store import workers as worker_store
+from service.store.tables import Chunk
+from tests.servers import eventually
+from workers import drain, slot
+from workers.environment import environment
+from workers.keeper import Stop
+
+STEPS = 20  # an epoch of SPEC: 1,258 training rows in batches of 64
+ONE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+
+
+def test_a_run_completes_with_weights_metrics_and_no_checkpoint(here):
+    run = here.submit()
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, record.worker, record.attempt, record.epoch) == ("completed", "ada", 1, 6)
+    assert [epoch["epoch"] for epoch in here.client.history(run)] == [1, 2, 3, 4, 5, 6]
+    assert set(record.metrics) == {
+        f"{part}{name}" for part in ("", "val_", "test_") for name in ("loss", "accuracy")
+    }  # fmt: skip
+    assert here.row(run).checkpoint_id is None
+    [attempt] = here.client.attempts(run)
+    assert (attempt.outcome, attempt.first_epoch, attempt.epoch) == ("completed", 1, 6)
+    assert attempt.samples == 6 * 1258
+    assert attempt.environment["numpy"]
+
+
+def test_a_run_interrupted_again_and_again_ends_like_one_that_was_left_alone(here, before_step):
+    whole, moved = here.submit(), here.submit()
+    here.train()
+    before_step(dict.fromkeys((1, 7, STEPS + 7, 2 * STEPS + 8, 4 * STEPS + 1), drain.request))
+    for _ in range(5):
+        here.train()
+        assert here.outcomes(moved)[-1] == "interrupted"
+        assert here.client.run(moved).state == "queued"
+        drain._flag[0] = 0
+    here.train()
+    assert here.outcomes(moved) == ["interrupted"] * 5 + ["completed"]
+    best, last, history = here.result(moved)
+    assert (best, last, history) == here.result(whole)
+    assert best != last
+    assert here.client.run(moved).weights_sha256 == here.client.run(whole).weights_sha256
+    assert here.client.run(moved).metrics == here.client.run(whole).metrics
+
+
+def test_an_interrupted_run_sends_a_ticket_for_the_next_worker(here, before_step):
+    here.submit()
+    tickets = Tickets(here.settings.broker)
+    before = tickets.depth(here.queue)
+    before_step({5: drain.request})
+    here.train()
+    assert tickets.depth(here.queue) == before + 1
+
+
+def test_a_cancelled_run_keeps_weights_and_checkpoint_and_a_retry_goes_on_from_there(here, before_step):
+    whole, run = here.submit(), here.submit()
+    here.train()
+    before_step({2 * STEPS + 5: partial(cancelled, here, run)})
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, record.epoch, here.outcomes(run)) == ("cancelled", 2, ["cancelled"])
+    assert here.client.weights(run)
+    assert here.row(run).checkpoint_id is not None
+    here.client.retry(run)
+    here.train()
+    assert here.outcomes(run) == ["cancelled", "completed"]
+    assert here.client.attempts(run)[1].first_epoch == 3
+    assert here.result(run) == here.result(whole)
+
+
+def cancelled(here, run):
+    """Ask for the cancellation, and wait until the training must have heard of it."""
+    with here.database.write() as session:
+        transitions.cancel(session, run)
+    eventually(lambda: keeper_of(run).stop is Stop.CANCELLED)
+
+
+def keeper_of(run):
+    [thread] = [thread for thread in threading.enumerate() if thread.name == f"keeper of run {run}"]
+    return thread._target.__self__
+
+
+@ONE
+def test_a_run_that_diverges_fails_with_epoch_step_and_cause(here):
+    run = here.submit("optimizer.adam.learning_rate=1e30")
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, here.outcomes(run)) == ("failed", ["failed"])
+    assert record.error.startswith("diverged in epoch 1 at step 2: the outputs are not finite: the weights grew")
+    assert here.client.attempts(run)[0].reason == record.error
+    assert record.error in here.client.why(run)
+
+
+@ONE
+def test_an_error_of_the_code_fails_the_run_at_once_and_names_itself(here, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(nn, "train", broken)
+    run = here.submit()
+    here.train()
+    assert here.client.run(run).error == "ZeroDivisionError: division by zero"
+    assert here.outcomes(run) == ["failed"]
+
+
+@ONE
+def test_running_out_of_memory_fails_the_run_in_words(here, monkeypatch):
+    def large(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(nn, "train", large)
+    run = here.submit()
+    here.train()
+    assert here.client.run(run).error.startswith("out of memory: ")
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "no bytes", "of another network"])
+@ONE
+def test_a_run_with_a_damaged_checkpoint_starts_over_and_ends_the_same(here, before_step, damage):
+    whole, run = here.submit(), here.submit()
+    here.train()
+    before_step({3 * STEPS + 5: drain.request})
+    here.train()
+    drain._flag[0] = 0
+    blob_id = here.row(run).checkpoint_id
+    with here.database.write() as session:
+        chunk = session.get_one(Chunk, (blob_id, 0))
+        if damage == "other bytes":
+            chunk.data = chunk.data[:-1] + bytes([chunk.data[-1] ^ 1])
+        elif damage == "no bytes":
+            session.delete(chunk)
+    if damage == "of another network":
+        here.set(run, checkpoint_id=blobs.stage(here.database, here.client.weights_file(whole)))
+    here.train()
+    assert here.outcomes(run) == ["interrupted", "completed"]
+    assert here.client.attempts(run)[1].first_epoch == 1
+    assert here.result(run) == here.result(whole)
+
+
+@ONE
+def test_a_draining_worker_takes_no_run(here):
+    run = here.submit()
+    drain.request()
+    here.train()
+    drain._flag[0] = 0
+    with here.database.write() as session:
+        worker_store.register(
+            session, name="ada", host="here", pid=1, slots=1, queues=[here.queue], metrics_url=None, lease_seconds=5
+        )
+        worker_store.wish(session, "ada", 5, end=worker_store.DRAIN)
+    here.train()
+    assert (here.client.run(run).state, here.client.run(run).attempt) == ("queued", 0)
+
+
+@ONE
+def test_a_spare_ticket_does_nothing(here):
+    run = here.submit()
+    here.train()
+    ended = here.client.run(run)
+    here.train()
+    slot.train_next("a queue that nobody uses")
+    assert here.client.runs() == [ended]
+
+
+def test_an_attempt_whose_run_was_taken_over_writes_nothing_and_ends(here, before_step):
+    run = here.submit()
+    taken = []
+
+    def take_over():
+        eventually(lambda: here.client.run(run).epoch == 2)
+        here.lose(run, 1)
+        with here.database.write() as session:
+            taken.append(transitions.claim(session, here.queue, "bob", 8, 60, {}))
+        taken.append(here.client.run(run))
+        taken.append(here.client.history(run))
+        eventually(lambda: keeper_of(run).stop is Stop.LOST)
+
+    before_step({2 * STEPS + 5: take_over})
+    here.train()
+    claim, record, history = taken
+    assert claim.attempt == 2
+    assert here.client.run(run) == record
+    assert here.client.history(run) == history
+    assert here.outcomes(run) == ["lost", None]
+    assert here.row(run).weights_id is None
+
+
+def test_an_attempt_that_learns_only_at_its_end_that_its_run_was_taken_over_writes_nothing(here, monkeypatch):
+    run = here.submit()
+    finished = slot.Attempt._finish
+
+    def late(attempt, *arguments):
+        here.lose(run, 1)
+        finished(attempt, *arguments)
+
+    monkeypatch.setattr(slot.Attempt, "_finish", late)
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, record.weights_sha256, here.outcomes(run)) == ("queued", None, ["lost"])
+    assert here.row(run).weights_id is None
+
+
+@ONE
+def test_a_run_whose_worker_died_after_the_last_epoch_is_completed_without_training(here, monkeypatch):
+    whole, run = here.submit(), here.submit()
+    here.train()
+
+    def dies(attempt, keeper, made, state):
+        attempt._save(keeper, state)
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slot.Attempt, "_complete", dies)
+        with pytest.raises(SystemExit):
+            here.train()
+    here.lose(run, 1)
+    here.train()
+    assert here.outcomes(run) == ["lost", "completed"]
+    assert here.client.attempts(run)[1].samples == 0
+    assert here.result(run) == here.result(whole)
+
+
+@ONE
+def test_a_run_on_another_kind_of_machine_goes_on_and_the_difference_is_logged(here, before_step, monkeypatch, caplog):
+    run = here.submit()
+    before_step({STEPS + 5: drain.request})
+    here.train()
+    drain._flag[0] = 0
+    other = environment() | {"blas_kernel": "Another"}
+    monkeypatch.setattr(slot, "environment", lambda: other)
+    here.train()
+    assert here.outcomes(run) == ["interrupted", "completed"]
+    assert f"run {run}: its bytes may differ from an undisturbed run's: blas_kernel: " in caplog.text
+    assert here.client.attempts(run)[1].environment["blas_kernel"] == "Another"
