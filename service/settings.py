@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
@@ -45,6 +46,16 @@ class Settings(BaseSettings):
         scheme = url.partition("://")[0]
         if url and scheme not in ("sqlite", "postgresql", "postgres", "postgresql+psycopg"):
             raise ValueError(f"'{scheme}' is no database Trainyard knows; use sqlite:///FILE or postgresql://…")
+        if url:
+            from sqlalchemy import make_url
+            from sqlalchemy.exc import ArgumentError
+
+            try:
+                make_url(url)
+            except (ArgumentError, ValueError):
+                raise ValueError(
+                    "it is no URL; use sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME"
+                ) from None
         return url
 
     @field_validator("broker_url")
@@ -55,6 +66,11 @@ class Settings(BaseSettings):
             raise ValueError("Redis Cluster cannot carry Celery's queues (celery#2852); use one Redis or a Sentinel")
         if url and scheme not in ("redis", "rediss", "redis+socket", "sentinel"):
             raise ValueError(f"'{scheme}' is no broker Trainyard knows; use redis://, rediss:// or redis+socket://")
+        try:
+            if scheme in ("redis", "rediss"):
+                _ = urlsplit(url).port  # parsed, and checked, when it is asked for
+        except ValueError:
+            raise ValueError("it is no URL; use redis://:PASSWORD@HOST:PORT/0") from None
         return url
 
     @classmethod
@@ -148,9 +164,6 @@ def load_settings(**flags: Any) -> Settings:
 
 
 def without_secrets(url: str) -> str:
-    """The URL with any password replaced, fit to be shown."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    user, _, address = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{address}"))
+    """The URL, or several with semicolons, with any password replaced, fit to be shown."""
+    shown = re.sub(r"(://[^:@/]*):[^;]*@", r"\1:***@", url)
+    return re.sub(r"([?&][^=&]*password=)[^&;]*", r"\1***", shown)

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from types import FrameType
@@ -79,11 +78,14 @@ class Supervisor:
         self._tickets.ping()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
-        folder = tempfile.mkdtemp(prefix="trainyard-metrics-")
+        folder = self._settings.home / "metrics" / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        registry, self._collector = metrics.registry(str(folder))
+        self._register(self._serve_metrics(registry))
+        for left in folder.iterdir():  # by a worker of our name that was killed
+            left.unlink()
         try:
-            registry, self._collector = metrics.registry(folder)
-            self._register(self._serve_metrics(registry))
-            self._celery = spawn(self._command(), env=self._environment(folder))
+            self._celery = spawn(self._command(), env=self._environment(str(folder)))
             while not self._stopping.wait(self._settings.heartbeat_seconds):
                 self._beat()
         finally:

@@ -83,11 +83,11 @@ def resolved(value: Any, variables: dict[str, str]) -> Any:
 
 
 def compose(**variables: str) -> dict[str, Any]:
-    passwords = {name: f"{name.lower()}-sentinel" for name in PASSWORDS}
-    raw = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
-    return resolved(raw, example() | passwords | variables)
+    return resolved(yaml.safe_load(TEXT), example() | SENTINELS | variables)
 
 
+TEXT = (PROJECT / "docker-compose.yml").read_text()
+SENTINELS = {name: f"{name.lower()}-sentinel" for name in PASSWORDS}
 FILE = compose()
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 
@@ -143,15 +143,17 @@ def test_nothing_starts_without_its_password(password):
         compose(**{password: ""})
 
 
+def test_no_password_has_a_default():
+    uses = [match for match in VARIABLE.finditer(TEXT) if match["name"] in PASSWORDS]
+    assert {match["kind"] for match in uses} == {":?"}
+
+
 def test_the_example_explains_every_variable_and_none_that_is_not_there():
-    text = (PROJECT / "docker-compose.yml").read_text()
-    assert {match["name"] for match in VARIABLE.finditer(text) if match["name"]} == set(example())
+    assert {match["name"] for match in VARIABLE.finditer(TEXT) if match["name"]} == set(example())
 
 
 def test_the_defaults_are_those_of_the_example():
-    raw = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
-    passwords = {name: f"{name.lower()}-sentinel" for name in PASSWORDS}
-    assert resolved(raw, passwords) == FILE
+    assert resolved(yaml.safe_load(TEXT), SENTINELS) == FILE
 
 
 def test_passwords_travel_in_environments_only():
@@ -263,6 +265,14 @@ def test_every_address_names_a_service_that_is_on_the_same_network():
             for host, port in re.findall(r"@(\w+):(\d+)/", text):
                 assert int(port) == listening(host), (name, path)
                 assert set(service["networks"]) & set(SERVICES[host]["networks"]), (name, host)
+
+
+def test_the_database_and_the_broker_are_on_a_network_without_a_way_in_or_out():
+    internal = {name for name, network in FILE["networks"].items() if network.get("internal")}
+    for name, service in SERVICES.items():
+        inside_only = set(service["networks"]) <= internal
+        assert inside_only == (name in ("postgres", "redis")), name
+    assert set(SERVICES["grafana"]["networks"]) & set(SERVICES["prometheus"]["networks"])
 
 
 def test_the_worker_can_be_scaled_and_has_the_time_to_save():

@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 
 from tests.servers import eventually
-from tests.yard import Result, Yard, end, long_epochs, parent
+from tests.yard import TIMEOUT, Result, Yard, end, long_epochs, parent
 
 
 def assert_like_undisturbed(yard: Yard, run_id: int, undisturbed: Result) -> None:
@@ -63,12 +63,14 @@ def test_a_run_that_loses_every_process_fails_and_says_so(yard):
 
 
 def test_runs_that_wait_survive_a_flush_of_the_broker(any_yard):
-    blockers = [any_yard.long_run(seed=seed) for seed in (1, 2)]
-    for run in blockers:
+    training = [any_yard.submit(epochs=100_000, seed=seed) for seed in (1, 2)]
+    for run in training:
         any_yard.trains(run)
     waiting = [any_yard.submit(epochs=2, seed=seed) for seed in range(10)]
     flush(any_yard)
-    any_yard.completed(*blockers, *waiting)
+    for run in training:
+        any_yard.client.cancel(run)
+    any_yard.completed(*waiting)
 
 
 def flush(yard: Yard) -> None:
@@ -106,39 +108,31 @@ def test_runs_survive_a_broker_of_ones_own_that_is_killed_and_comes_back_empty(r
     assert [remote_yard.outcomes(run) for run in running] == [["completed"], ["completed"]]
 
 
-def test_a_worker_told_to_end_hands_its_run_over_and_another_ends_it_with_the_same_bytes(yard, undisturbed):
-    first = yard.worker("first", queues="moves")
+def test_a_run_that_is_frozen_taken_over_and_handed_over_ends_with_the_same_bytes(yard, undisturbed):
+    programs = {name: yard.worker(name, queues="moves") for name in ("ada", "bob")}
     run = yard.long_run(seed=7, queue="moves")
-    yard.trains(run)
-    assert end(first) == 0
-    record = yard.client.run(run)
-    assert (record.state, record.worker) == ("queued", None)
-    assert yard.client.attempts(run)[0].reason == "worker first was told to stop"
-    second = yard.worker("second", queues="moves")
-    [record] = yard.completed(run)
-    end(second)
-    assert record.worker == "second"
-    assert yard.outcomes(run) == ["interrupted", "completed"]
-    assert_like_undisturbed(yard, run, undisturbed)
-
-
-def test_a_run_of_a_frozen_worker_is_taken_over_and_the_frozen_one_writes_nothing(yard, undisturbed):
-    frozen = yard.worker("frozen", queues="ice")
-    run = yard.long_run(seed=7, queue="ice")
     training = yard.is_saved(run)
-    group = [frozen.pid, parent(training), training]
+    frozen = yard.client.run(run).worker
+    [other] = set(programs) - {frozen}
+    group = [programs[frozen].pid, parent(training), training]
     for pid in group:
         os.kill(pid, signal.SIGSTOP)
-    other = yard.worker("other", queues="ice")
-    [record] = yard.completed(run)
+
+    eventually(lambda: yard.client.run(run).worker == other, TIMEOUT)
+    taken_over_at = yard.client.run(run).epoch
+    eventually(lambda: yard.client.run(run).epoch > taken_over_at, TIMEOUT)
+    assert end(programs[other]) == 0
+    assert (yard.client.run(run).state, yard.outcomes(run)) == ("queued", ["lost", "interrupted"])
+
     for pid in group:
         os.kill(pid, signal.SIGCONT)
-    assert end(frozen) == 0
-    end(other)
-    assert record.worker == "other"
-    assert yard.client.run(run) == record
-    assert yard.outcomes(run) == ["lost", "completed"]
-    assert "was silent for 2 s" in yard.client.attempts(run)[0].reason
+    yard.completed(run)
+    end(programs[frozen])
+    first, second, third = yard.client.attempts(run)
+    assert (first.worker, second.worker, third.worker) == (frozen, other, frozen)
+    assert (first.outcome, first.reason) == ("lost", f"worker {frozen} was silent for 2 s")
+    assert (second.outcome, second.reason) == ("interrupted", f"worker {other} was told to stop")
+    assert third.outcome == "completed"
     assert_like_undisturbed(yard, run, undisturbed)
 
 

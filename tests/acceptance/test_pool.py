@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.servers import eventually
-from tests.yard import TIMEOUT, Yard, end
+from tests.yard import TIMEOUT, Yard
 
 A_WHILE = 10.0  # seconds; a second is promised, and machines can be busy
 
@@ -77,7 +77,7 @@ def test_the_pool_is_scaled_while_runs_train_and_no_busy_slot_is_ended(yard):
     assert [yard.outcomes(run) for run in runs] == [["completed"]] * 3
 
 
-def test_runs_wait_for_a_worker_of_their_queue_which_takes_them_by_priority_then_by_age(yard):
+def test_runs_wait_for_a_worker_of_their_queue_which_takes_them_in_order_until_it_is_drained(yard):
     low, first, second, high = (yard.submit(epochs=2, priority=p, queue="elsewhere") for p in (-1, 0, 0, 5))
     assert yard.client.why(low) == (
         f"run {low} waits because no worker serves queue 'elsewhere'; "
@@ -88,43 +88,41 @@ def test_runs_wait_for_a_worker_of_their_queue_which_takes_them_by_priority_then
     runs = yard.completed(low, first, second, high)
     assert [run.id for run in sorted(runs, key=lambda run: run.started)] == [high, first, second, low]
     assert {run.worker for run in [*runs, *yard.completed(other)]} == {"both"}
-    end(both)
+
+    last, waiting = yard.long_run(queue="elsewhere"), yard.submit(epochs=2, queue="elsewhere")
+    yard.trains(last)
+    assert yard.cli("workers", "drain", "both").stdout == "worker both finishes what it trains and ends\n"
+    assert both.wait(TIMEOUT) == 0
+    assert (yard.client.run(last).state, yard.outcomes(last)) == ("completed", ["completed"])
+    assert (yard.client.run(waiting).state, yard.outcomes(waiting)) == ("queued", [])
+    assert states(yard)["both"] == "stopped"
+    yard.client.cancel(waiting)
 
 
-def test_two_workers_of_one_yard_share_its_queue_and_a_third_may_not_take_a_name(yard):
-    second = yard.worker("second", slots=1)
+def test_two_workers_of_one_yard_share_a_queue_and_one_that_is_stopped_hands_its_run_back(yard):
+    second = yard.worker("second")
     runs = [yard.submit(epochs=100_000, seed=seed) for seed in range(3)]
-    eventually(lambda: {w.name: w.busy for w in yard.client.workers()}["second"] == 1, TIMEOUT)
-    eventually(lambda: [yard.client.run(run).state for run in runs] == ["running"] * 3, TIMEOUT)
+    for run in runs:
+        yard.trains(run)
     refused = yard.cli("workers", "start", "--name", "second")
     assert refused.returncode == 2
     assert refused.stderr == (
         f"error: a worker named 'second' runs already (process {second.pid} on {yard.client.workers()[0].host}); "
         "choose another with --name\n"
     )
+
+    [its] = [run for run in runs if yard.client.run(run).worker == "second"]
+    assert yard.cli("workers", "stop", "second").returncode == 0
+    assert second.wait(TIMEOUT) == 0
+    assert (yard.client.run(its).state, yard.outcomes(its)) == ("queued", ["interrupted"])
+    assert yard.checkpoint(its) is not None
+    assert states(yard)["second"] == "stopped"
     for run in runs:
         yard.client.cancel(run)
-    end(second)
 
 
-def test_a_stopped_worker_hands_its_run_over_and_a_drained_one_ends_it_and_takes_no_other(yard):
-    stopped = yard.worker("stopped", queues="last")
-    run = yard.long_run(queue="last")
-    yard.trains(run)
-    assert yard.cli("workers", "stop", "stopped").returncode == 0
-    assert stopped.wait(TIMEOUT) == 0
-    assert (yard.client.run(run).state, yard.outcomes(run)) == ("queued", ["interrupted"])
-    assert yard.checkpoint(run) is not None
-
-    drained, waiting = yard.worker("drained", queues="last"), yard.submit(epochs=2, queue="last")
-    eventually(lambda: yard.client.run(run).state == "running")
-    assert yard.cli("workers", "drain", "drained").stdout == "worker drained finishes what it trains and ends\n"
-    assert drained.wait(TIMEOUT) == 0
-    assert (yard.client.run(run).state, yard.outcomes(run)) == ("completed", ["interrupted", "completed"])
-    assert (yard.client.run(waiting).state, yard.outcomes(waiting)) == ("queued", [])
-    states = {w.name: w.state for w in yard.client.workers()}
-    assert (states["stopped"], states["drained"]) == ("stopped", "stopped")
-    yard.client.cancel(waiting)
+def states(yard: Yard) -> dict[str, str]:
+    return {worker.name: worker.state for worker in yard.client.workers()}
 
 
 def worker(yard: Yard) -> str:

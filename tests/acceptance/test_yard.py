@@ -136,18 +136,6 @@ def test_a_detached_yard_uses_the_database_and_the_broker_of_its_flags(tmp_path,
         assert not (there.home / "trainyard.db").exists()
 
 
-def test_the_broker_of_a_home_with_a_long_path_is_reached_by_a_socket_elsewhere(tmp_path):
-    deep = tmp_path / ("a" * 60) / ("b" * 60)
-    there = Yard(deep)
-    try:
-        there.up(slots=1)
-        assert len(str(there.settings.broker_socket)) < 100
-        there.completed(there.submit(epochs=1))
-    finally:
-        there.end()
-    assert not there.settings.broker_socket.parent.exists()
-
-
 def up(there: Yard) -> int:
     """The pid of the yard, started if an earlier test has ended it."""
     if there.state is None:
