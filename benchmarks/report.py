@@ -75,7 +75,7 @@ def write_section(title: str, text: str) -> None:
     head, *parts = re.split(r"(?m)^(?=## )", old)
     sections = {part.splitlines()[0].removeprefix("## "): part.strip() for part in parts}
     sections[title] = f"## {title}\n\n{text.strip()}"
-    RESULTS.write_text("\n\n".join([head.strip(), *(sections[name] for name in sorted(sections, reverse=True))]) + "\n")
+    RESULTS.write_text("\n\n".join([head.strip(), *sections.values()]) + "\n")
 
 
 @contextmanager

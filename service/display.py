@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from service.store.records import RunRecord
+if TYPE_CHECKING:
+    from service.store.records import RunRecord
 
 HEADLINES = ("test_accuracy", "val_accuracy", "val_r2", "val_loss", "accuracy", "loss")
 
@@ -22,7 +24,7 @@ def duration(seconds: float | None) -> str:
     """45 ms, 7.3 s, 4m05s, 3h12m, 2d4h: two figures that matter."""
     if seconds is None:
         return "-"
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"

@@ -61,7 +61,7 @@ class YardCollector(Collector):
         known = self._client.workers()
         for state in ("ready", "draining", "gone", "stopped"):
             workers.add_metric([state], sum(worker.state == state for worker in known))
-        live = [worker for worker in known if worker.state in ("ready", "draining")]
+        live = [worker for worker in known if worker.live]
         slots.add_metric(["busy"], sum(worker.busy for worker in live))
         slots.add_metric(["idle"], sum(max(0, worker.slots - worker.busy) for worker in live))
         yield workers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from service.display import headline
+from service.display import duration, headline
 from service.store import history
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
 from service.store.tables import State
@@ -21,7 +21,7 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
                 for worker in workers(session, lease_seconds)
                 if run.queue in worker.queues and worker.state == READY
             ]
-            return _waits(run, attempts, serving, history.ahead(session, run))
+            return _waits(run, attempts, serving, history.ahead(session, run), history.pause(session, run_id))
         case State.RUNNING:
             return (
                 f"run {run.id} trains on {run.worker} (attempt {run.attempt}), "
@@ -33,14 +33,15 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
                 f"best: {headline(run)}"
             )
         case State.CANCELLED:
-            return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` goes on from there"
+            again = "goes on from there" if run.epoch else "queues it again"
+            return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {again}"
         case State.FAILED:
             where = f" on {run.worker}" if run.worker else ""
             return f"run {run.id} failed{where}{_after(run)}: {run.error}"
     return f"run {run.id} is {run.state}"
 
 
-def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRecord], ahead: int) -> str:
+def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRecord], ahead: int, pause: float) -> str:
     before = f" (attempt {run.attempt} was {attempts[-1].outcome}: {attempts[-1].reason})" if attempts else ""
     if not serving:
         hint = "`trainyard up`" if run.queue == "default" else f"`trainyard workers start --queues {run.queue}`"
@@ -48,6 +49,8 @@ def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRe
     slots = sum(worker.slots for worker in serving)
     busy = sum(worker.busy for worker in serving)
     line = "it is next in line" if ahead == 0 else f"{ahead} {'run goes' if ahead == 1 else 'runs go'} before it"
+    if pause > 0:
+        return f"run {run.id} waits: it is tried again in {duration(pause)}, for it lost several workers{before}"
     if slots == 0:
         reason = f"the workers of queue '{run.queue}' have no slot; `trainyard workers scale {serving[0].name} 2`"
     elif busy >= slots:

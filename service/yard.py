@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from service.processes import alive, exclusive, spawn, stop, wait_until
 from service.queue import Tickets
 from service.settings import Settings
 from service.store.database import Database
-from service.store.schema import upgrade
+from service.store.tables import SCHEMA
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 40.0  # the worker's own 30 and some
 RESTART_SECONDS = 2.0
+START_SECONDS = 60.0
+READY_SECONDS = 15.0  # for the first worker to have its slots, after which the yard counts as up all the same
 
 
 class YardRunning(InputError):
@@ -51,6 +53,7 @@ class YardState:
 
     pid: int
     web_url: str
+    ready: bool = False  # whether its worker has slots yet
 
 
 def running(settings: Settings) -> YardState | None:
@@ -68,6 +71,7 @@ class Yard:
     def __init__(self, settings: Settings, slots: int) -> None:
         self._settings = settings
         self._slots = slots
+        self._client = Client(settings)
         self._stopping = threading.Event()
         self._worker: subprocess.Popen[bytes] | None = None
 
@@ -85,41 +89,53 @@ class Yard:
             self._prepare_database()
             broker = stack.enter_context(EmbeddedBroker(settings)) if settings.embedded_broker else None
             Tickets(settings.broker).ping()
-            web_url = stack.enter_context(_web(settings, listener))
+            stack.callback(self._stop_worker)
+            if self._slots:
+                self._worker = self._start_worker()  # before the page: both take their time to start
+            web_url = stack.enter_context(_web(self._client, listener))
             state = YardState(os.getpid(), web_url)
-            with self._state_file(state):
-                self._supervise(broker, lambda: ready(state))
+            stack.callback((settings.home / "yard.json").unlink, missing_ok=True)
+            self._tell(state)
+            wait_until(self._worker_is_ready, READY_SECONDS)
+            ready(self._tell(replace(state, ready=True)))
+            self._supervise(broker)
 
     def _prepare_database(self) -> None:
         database = Database(self._settings.database)
-        if self._settings.embedded_database:
+        if self._settings.embedded_database and database.schema() != SCHEMA:
+            from service.store.schema import upgrade  # Alembic takes a fifth of a second, and is seldom needed
+
             upgrade(database)
         database.require_schema()
         database.dispose()
 
-    @contextlib.contextmanager
-    def _state_file(self, state: YardState) -> Iterator[None]:
-        file = self._settings.home / "yard.json"
-        file.write_text(json.dumps(asdict(state)))
-        try:
-            yield
-        finally:
-            file.unlink(missing_ok=True)
+    def _tell(self, state: YardState) -> YardState:
+        """Write the state for the other commands, whole or not at all."""
+        staged = self._settings.home / "yard.json.part"
+        staged.write_text(json.dumps(asdict(state)))
+        staged.replace(self._settings.home / "yard.json")
+        return state
 
-    def _supervise(self, broker: EmbeddedBroker | None, ready: Callable[[], None]) -> None:
-        """Keep broker and worker running; what ends by itself is started again. With no slots there is no worker."""
+    def _supervise(self, broker: EmbeddedBroker | None) -> None:
+        """Keep broker and worker running; what fails is started again."""
+        while not self._stopping.wait(0.5):
+            if broker is not None and not broker.running:
+                self._start_again(broker)
+            if self._worker is not None and self._worker.poll() is not None:
+                self._replace_worker(self._worker.returncode)
+
+    def _stop_worker(self) -> None:
+        if self._worker is not None:
+            stop(self._worker, GRACE_SECONDS)
+
+    def _worker_is_ready(self) -> bool:
+        """Whether the worker has slots, or waiting for them is pointless."""
+        if self._worker is None or self._worker.poll() is not None or self._stopping.is_set():
+            return True
         try:
-            if self._slots:
-                self._worker = self._start_worker()
-            ready()
-            while not self._stopping.wait(0.5):
-                if broker is not None and not broker.running:
-                    self._start_again(broker)
-                if self._worker is not None and self._worker.poll() is not None:
-                    self._replace_worker(self._worker.returncode)
-        finally:
-            if self._worker is not None:
-                stop(self._worker, GRACE_SECONDS)
+            return any(worker.pid == self._worker.pid and worker.slots for worker in self._client.workers())
+        except Unreachable:
+            return False
 
     def _start_worker(self) -> subprocess.Popen[bytes]:
         log_file = self._settings.home / "logs" / "worker.log"
@@ -129,11 +145,14 @@ class Yard:
             return spawn(command, env=environment(self._settings), log=output)
 
     def _replace_worker(self, code: int) -> None:
-        """Start a worker that ended by itself again, unless what it was told is wrong: that would not change."""
+        """Start a worker that failed again, unless what it was told is wrong: that would not change."""
         log_file = self._settings.home / "logs" / "worker.log"
         if code == InputError.exit_code:
             raise InputError(last_line(log_file))
-        if not self._stopping.wait(RESTART_SECONDS):
+        if code == 0:
+            log.warning("the worker ended, as it was asked to; `trainyard workers start` starts another")
+            self._worker = None
+        elif not self._stopping.wait(RESTART_SECONDS):
             log.warning("the worker ended with code %d (see %s); starting it again", code, log_file)
             self._worker = self._start_worker()
 
@@ -166,13 +185,13 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def _web(settings: Settings, listener: socket.socket) -> Iterator[str]:
+def _web(client: Client, listener: socket.socket) -> Iterator[str]:
     """Serve the page in a thread; yields its address."""
     import uvicorn
 
     from service.web.app import web_app
 
-    config = uvicorn.Config(web_app(Client(settings)), log_config=None, access_log=False)
+    config = uvicorn.Config(web_app(client), log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
     thread.start()
@@ -224,11 +243,11 @@ def start(settings: Settings, *arguments: str, detached: bool) -> tuple[subproce
 
     def ready() -> bool:
         found = running(settings)
-        if found is not None and found.pid == process.pid:
+        if found is not None and found.pid == process.pid and found.ready:
             state.append(found)
         return bool(state) or process.poll() is not None
 
-    wait_until(ready, 30)
+    wait_until(ready, START_SECONDS)
     if not state:
         if process.poll() is None:
             stop(process, GRACE_SECONDS)

@@ -248,3 +248,31 @@ def long_epochs(seconds: float = 2.0) -> int:
     began = time.perf_counter()
     number = sum(1 for _ in epochs)
     return max(50, int(seconds * number / (time.perf_counter() - began)))
+
+
+@contextmanager
+def settled() -> Iterator[Yard]:
+    """A home with runs in every state and no program: what is trained was trained by a slot in this very process.
+
+    1 completed (examples/table.yaml, 3 epochs, tagged `try`), 2 failed, 3 cancelled, 4 running, 5 queued.
+    """
+    from unittest.mock import patch
+
+    from service.store import transitions
+    from workers import slot
+
+    with yard() as there:
+        client, table = there.client, ROOT / "examples" / "table.yaml"
+        patches = {"settings": there.settings, "database": client.database, "worker": "ada"}
+        with patch.multiple(slot, **patches), patch.object(Client, "_send_ticket"):
+            client.submit(table, overrides=["train.epochs=3"], tags=["try"])
+            client.submit(table, overrides=["optimizer.adam.learning_rate=1e30"])
+            for _ in range(2):
+                slot.train_next("default")
+            client.cancel(client.submit(table).id)
+            client.submit(table, overrides=["name=a-name-that-is-longer-than-its-column-allows"], priority=2)
+            with client.database.write() as session:
+                assert transitions.claim(session, "default", "bob", 7, 3600, {}) is not None
+            client.submit(table, queue="night", tags=["a", "b"])
+        client.database.dispose()
+        yield there

@@ -6,6 +6,7 @@ the line of those that fork.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import platform
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0  # for the slots to save their work
 CONTROL_SECONDS = 2.0
+STARTING_SECONDS = 0.2  # between looks at a pool that has not answered yet
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -55,8 +58,9 @@ class Supervisor:
         metrics_host: str = "127.0.0.1",
         metrics_port: int = 0,
     ) -> None:
-        self.name = name or default_name()
-        check_name("worker", self.name)
+        if name is not None:
+            check_name("worker", name)
+        self.name = name or ""  # "": a free one is taken when it starts
         for queue in queues:
             check_name("queue", queue)
         self._settings = settings
@@ -66,16 +70,18 @@ class Supervisor:
         self._metrics_address = metrics_host, metrics_port
         self._database = Database(settings.database)
         self._tickets = Tickets(settings.broker)
-        self._reconciler = Reconciler(self._database, self._tickets, self.name, settings.lease_seconds)
-        self._node = f"{self.name}@trainyard"
         self._state = store.READY
         self._stopping = threading.Event()
+        self._told = 0.0  # when, by the monotonic clock
         self._celery: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
         """Work until told to stop, by a signal or through the database; raises Unreachable if it cannot begin."""
         self._database.require_schema()
         self._tickets.ping()
+        self.name = self.name or self._free_name()
+        self._node = f"{self.name}@trainyard"
+        self._reconciler = Reconciler(self._database, self._tickets, self.name, self._settings.lease_seconds)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         folder = self._settings.home / "metrics" / self.name
@@ -86,11 +92,19 @@ class Supervisor:
             left.unlink()
         try:
             self._celery = spawn(self._command(), env=self._environment(str(folder)))
-            while not self._stopping.wait(self._settings.heartbeat_seconds):
+            while not self._stopping.wait(self._settings.heartbeat_seconds if self._slots else STARTING_SECONDS):
                 self._beat()
         finally:
             self._end()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _free_name(self) -> str:
+        """The host's name, or with the first number that no live worker has: host, host-2, host-3 …"""
+        with self._database.read() as session:
+            taken = {worker.name for worker in store.workers(session, self._settings.lease_seconds) if worker.live}
+        host = platform.node().partition(".")[0] or "worker"
+        names = itertools.chain([host], (f"{host}-{number}" for number in itertools.count(2)))
+        return next(name for name in names if name not in taken)
 
     def _serve_metrics(self, registry: object) -> str:
         host, port = self._metrics_address
@@ -181,7 +195,7 @@ class Supervisor:
         if have != wanted:
             have = self._processes()
         if have and have != self._slots:
-            log.info("%d slots", have)
+            log.info("slots: %d", have)
             self._slots = have
 
     def _processes(self) -> int:
@@ -191,9 +205,10 @@ class Supervisor:
 
     def _control(self, command: str, **arguments: object) -> list[Any]:
         """Send a command to our Celery worker and return its answer, if one came in time."""
+        timeout = CONTROL_SECONDS if self._slots else STARTING_SECONDS
         try:
             answers = celery_app(self._settings.broker).control.broadcast(
-                command, arguments, destination=[self._node], reply=True, timeout=CONTROL_SECONDS, limit=1
+                command, arguments, destination=[self._node], reply=True, timeout=timeout, limit=1
             )
         except (OSError, RedisError, KombuError) as error:
             raise BrokerUnreachable(self._settings.broker, error) from error
@@ -202,9 +217,12 @@ class Supervisor:
     # The end
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self._stopping.is_set() and self._celery is not None:
-            self._celery.send_signal(signal.SIGQUIT)  # asked twice: do not wait for the slots
-        self._stopping.set()
+        """Stop; asked again after a moment, do not wait for the slots. (A dying parent may well ask twice at once.)"""
+        if not self._stopping.is_set():
+            self._told = time.monotonic()
+            self._stopping.set()
+        elif self._celery is not None and time.monotonic() - self._told > 1.0:
+            self._celery.send_signal(signal.SIGQUIT)
 
     def _end(self) -> None:
         """Let the slots save and hand over, then say goodbye."""
@@ -216,7 +234,3 @@ class Supervisor:
                 store.report(session, self.name, os.getpid(), slots=0, state=store.STOPPED)
         except Unreachable as error:
             log.warning("%s", error)
-
-
-def default_name() -> str:
-    return platform.node().partition(".")[0] or "worker"

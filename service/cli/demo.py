@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from pathlib import Path
 
 from service.cli.output import hint
@@ -52,14 +55,20 @@ def _summarise(client: Client, run: RunRecord) -> None:
     print(f"  history         {client.settings.database}")
     print()
     print("  next:")
-    for command, meaning in (
-        (f"trainyard runs show {run.id}", "the run with its curves"),
-        ("trainyard up", "start a yard that stays"),
-        (f"trainyard submit {spec_shown()} --watch", "train it again; --set train.epochs=5 changes it"),
-    ):
-        print(f"    {command:<48} {meaning}")
+    rows = [
+        (f"{_program()} runs show {run.id}", "the run, its curves"),
+        (f"{_program()} up", "a yard that stays"),
+        (f"{_program()} submit examples/digits.yaml --watch", "train it again"),
+    ]
+    width = max(len(command) for command, _ in rows)
+    for command, meaning in rows:
+        print(f"    {command:<{width}}  {meaning}")
     print()
 
 
-def spec_shown() -> str:
-    return "examples/digits.yaml"
+def _program() -> str:
+    """How the person can call this program: by its name where that is on PATH, else by its path from here."""
+    this = Path(sys.argv[0])
+    if shutil.which(this.name) == str(this.absolute()) or not this.exists():
+        return "trainyard"
+    return os.path.relpath(this) if this.is_relative_to(Path.cwd()) or not this.is_absolute() else str(this)

@@ -55,9 +55,13 @@ def check(spec: SpecArgument, set: SetOption = [], json: JsonOption = False) -> 
 
     Example: trainyard check examples/digits.yaml
     """
+    from service.spec import load
+
+    loaded = load(spec, set)  # before the client is imported, so that an error is told at once
+
     from service.client import Client
 
-    report = Client.check(spec, set)
+    report = Client.check(loaded)
     if json:
         print_json(report.document())
     else:
@@ -103,8 +107,11 @@ def submit(
 
     Example: trainyard submit examples/digits.yaml --set train.epochs=5 --tag try --watch
     """
+    from service.spec import load
+
+    loaded = load(spec, set)
     client = context.client()
-    run = client.submit(spec, overrides=set, queue=queue, priority=priority, tags=tag)
+    run = client.submit(loaded, queue=queue, priority=priority, tags=tag)
     if not watch:
         print_json(run.json()) if json else print(run.id)
         return
@@ -149,4 +156,4 @@ def schema(
 
 def main(arguments: list[str] | None = None) -> Any:
     with translated():
-        return app(arguments)
+        return app(arguments, prog_name="trainyard")

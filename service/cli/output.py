@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,17 +38,19 @@ def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table without lines; a column whose name begins with `>` stands right. Pipes get it at its full width."""
+    """A table without lines; a column whose name begins with `>` stands right, one with `~` may wrap. Pipes get it at
+    its full width."""
     from rich.table import Table
     from rich.text import Text
 
     rows = list(rows)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=bool(columns))
     for column in columns or ("", ""):
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True)
+        justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">~"), justify=justify, no_wrap=not column.startswith("~"), overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(cell), style=COLOURS.get(str(cell), "")) for cell in row))
     target = console()
     if not target.is_terminal:
         target.width = 1000
-    target.print(table, crop=target.is_terminal, no_wrap=True, overflow="ellipsis")
+    target.print(table, crop=target.is_terminal)

@@ -15,7 +15,8 @@ SHOWN = (("loss", "loss"), ("val_loss", "val"), ("val_accuracy", "acc"), ("val_m
 
 
 def follow(client: Client, run_id: int) -> RunRecord:
-    """Show the run on stderr until it has ended, and return it."""
+    """Show the run on stderr until it has ended, and return it. Raises NoSuchRun before anything is shown."""
+    client.run(run_id)
     return _bar(client, run_id) if sys.stderr.isatty() else _lines(client, run_id)
 
 
@@ -48,7 +49,7 @@ def _bar(client: Client, run_id: int) -> RunRecord:
 
 
 def _reason(client: Client, run_id: int) -> str:
-    return client.why(run_id).partition(": ")[2]
+    return client.why(run_id).removeprefix(f"run {run_id} waits").lstrip(": ")
 
 
 def _facts(client: Client, run: RunRecord) -> str:

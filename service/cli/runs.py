@@ -92,7 +92,7 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
             (a.number, a.worker, age(a.started), a.epoch or "-", a.outcome or "running", a.reason or "")
             for a in attempts
         )
-        print_table([">TRY", "WORKER", "STARTED", ">EPOCH", "OUTCOME", "REASON"], rows)
+        print_table([">TRY", "WORKER", "STARTED", ">EPOCH", "OUTCOME", "~REASON"], rows)
 
 
 def _facts(run: RunRecord) -> list[tuple[str, Any]]:

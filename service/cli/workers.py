@@ -75,7 +75,8 @@ def scale(
     Example: trainyard workers scale lab-7 4
     """
     context.client().scale(worker, slots)
-    print(f"worker {worker} was asked for {slots} slots; `trainyard workers list` shows when it has them")
+    wanted = "1 slot" if slots == 1 else f"{slots} slots"
+    print(f"worker {worker} was asked for {wanted}; `trainyard workers list` shows when it has them")
 
 
 @app.command()

@@ -99,7 +99,7 @@ def status(json: JsonOption = False) -> None:
     waiting = {**dict.fromkeys(sorted({"default", *served}), (0, 0.0)), **client.waiting()}
     broker = f"embedded, {client.settings.broker_socket}" if client.settings.embedded_broker else client.settings.broker
     facts = {
-        "state": "up" if state else "down",
+        "state": ("up" if state.ready else "starting") if state else "down",
         "web_url": state.web_url if state else None,
         "database": without_secrets(client.settings.database),
         "broker": without_secrets(broker),
@@ -127,6 +127,6 @@ def doctor() -> None:
     from service.doctor import examine
 
     findings = examine(context.client())
-    print_table(["", "WHAT", "FINDING"], ((f.verdict, f.what, f.sentence) for f in findings))
+    print_table(["", "WHAT", "~FINDING"], ((f.verdict, f.what, f.sentence) for f in findings))
     if any(finding.verdict == "wrong" for finding in findings):
         raise typer.Exit(1)

@@ -114,6 +114,12 @@ def ahead(session: Session, record: RunRecord) -> int:
     return session.scalar(select(func.count()).where(Run.queue == record.queue, _QUEUED, better)) or 0
 
 
+def pause(session: Session, run_id: int) -> float:
+    """For how many seconds a run that lost several workers may not be claimed yet; 0 when it may."""
+    left = type_coerce(Run.not_before, Double) - type_coerce(now(), Double)
+    return max(0.0, session.scalar(select(left).where(Run.id == run_id)) or 0.0)
+
+
 def held_by(session: Session, worker: str) -> list[tuple[int, int, int]]:
     """Run, attempt and process of everything that this worker's slots train."""
     held = (Run.state == State.RUNNING) & (Run.worker == worker)

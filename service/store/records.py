@@ -87,3 +87,8 @@ class WorkerRecord(Record):
     last_seen: datetime
     silent_seconds: float
     metrics_url: str | None
+
+    @property
+    def live(self) -> bool:
+        """Whether it runs, as far as anyone can tell: it was heard of within a lease's time and has not ended."""
+        return self.state in ("ready", "draining")

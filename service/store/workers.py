@@ -82,7 +82,7 @@ def wish(
     session: Session, name: str, lease_seconds: float, *, slots: int | None = None, end: str | None = None
 ) -> None:
     """Ask a worker to change its number of slots, or to `drain` or `stop`."""
-    alive = [worker.name for worker in workers(session, lease_seconds) if worker.state in (READY, DRAINING)]
+    alive = [worker.name for worker in workers(session, lease_seconds) if worker.live]
     if name not in alive:
         raise NoSuchWorker(name, alive)
     values = {"wanted_slots": slots} if slots is not None else {"wish": end}

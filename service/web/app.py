@@ -55,7 +55,7 @@ def web_app(client: Client) -> FastAPI:
         return [
             {"targets": [urlsplit(worker.metrics_url).netloc], "labels": {"worker": worker.name}}
             for worker in client.workers()
-            if worker.metrics_url and worker.state in ("ready", "draining")
+            if worker.metrics_url and worker.live
         ]
 
     @app.get("/healthz")

@@ -28,7 +28,7 @@ class Row:
 
 def overview(client: Client) -> dict[str, Any]:
     workers = [worker for worker in client.workers() if worker.state != "stopped"]
-    live = [worker for worker in workers if worker.state in ("ready", "draining")]
+    live = [worker for worker in workers if worker.live]
     waiting = client.waiting()
     served = {queue for worker in live for queue in worker.queues}
     queues = {name: waiting.get(name, (0, 0.0)) for name in sorted({"default", *served, *waiting})}

@@ -12,7 +12,7 @@ from tests.servers import eventually
 from tests.yard import TIMEOUT, Yard
 from tests.yard import yard as a_yard
 
-STAYS = {"trainyard.db", "yard.lock", "logs", "broker", "specs", "output.log"}
+STAYS = {"trainyard.db", "metrics", "yard.lock", "logs", "broker", "specs", "output.log"}
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +23,18 @@ def home():
 
 
 def test_down_saves_what_trains_and_up_goes_on_with_it(home):
-    home.up(slots=2)
-    run = home.long_run(seed=1)
+    up(home)
+    run = home.submit(epochs=100_000)
     home.trains(run)
     down = home.cli("down")
     assert (down.returncode, down.stdout) == (0, "the yard is down; what was training is saved\n")
-    assert home.client.run(run).state == "queued"
-    assert home.outcomes(run) == ["interrupted"]
+    assert (home.client.run(run).state, home.outcomes(run)) == ("queued", ["interrupted"])
 
     home.up(slots=2)
-    home.completed(run)
-    assert home.outcomes(run) == ["interrupted", "completed"]
-    assert home.client.attempts(run)[1].first_epoch in (
-        home.client.attempts(run)[0].epoch,
-        home.client.attempts(run)[0].epoch + 1,
-    )
+    eventually(lambda: home.client.run(run).epoch > home.client.attempts(run)[0].epoch, TIMEOUT)
+    home.client.cancel(run)
+    first, second = home.client.attempts(run)
+    assert second.first_epoch == first.epoch + 1
 
 
 def test_a_second_yard_in_a_home_is_refused_in_one_sentence(home):
@@ -76,7 +73,7 @@ def test_no_secret_is_in_a_command_line_a_log_or_an_answer(home):
     processes = home.processes()
     assert len(processes) == 6  # the yard, its broker, a supervisor, a Celery worker and two slots
     said = home.log() + "".join(processes.values())
-    for command in (("status",), ("status", "--json"), ("doctor",), ("workers", "list", "--json")):
+    for command in (("status", "--json"), ("doctor",)):
         answer = home.cli(*command)
         said += answer.stdout + answer.stderr
     assert password not in said
@@ -105,20 +102,19 @@ def test_after_down_no_process_and_no_file_of_a_running_yard_is_left(home):
     assert {file.name for file in (home.home / "broker").iterdir()} == {"password", "server.conf"}
     again = home.cli("down")
     assert (again.returncode, again.stdout) == (0, "no yard runs in this home\n")
-    assert home.cli("status").stdout.startswith("state     down")
+    assert home.state is None
 
 
-def test_a_port_in_use_is_told_in_one_sentence_and_leaves_nothing(tmp_path):
+def test_a_port_in_use_is_told_in_one_sentence_and_leaves_nothing():
     with socket.create_server(("127.0.0.1", 0)) as other, a_yard() as there:
         port = other.getsockname()[1]
-        for command in (("up",), ("up", "--detach")):
-            refused = there.cli(*command, "--port", port)
-            assert (refused.returncode, refused.stdout) == (2, "")
-            assert refused.stderr == (
-                f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; "
-                "choose another with --port or TRAINYARD_PORT\n"
-            )
-            assert there.processes() == {}
+        refused = there.cli("up", "--port", port)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr == (
+            f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; "
+            "choose another with --port or TRAINYARD_PORT\n"
+        )
+        assert there.processes() == {}
 
 
 def test_a_detached_yard_uses_the_database_and_the_broker_of_its_flags(tmp_path, redis_url):

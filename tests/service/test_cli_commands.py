@@ -1,0 +1,476 @@
+"""The command line in this process: what each command prints, and one sentence and an exit code for what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import typer.main
+from safetensors.numpy import load
+from sqlalchemy import text
+
+from service.cli import context
+from service.cli.main import app, main
+from service.client import Client
+from service.settings import Settings
+from service.store import workers as worker_store
+from service.store.database import Database
+from tests.yard import ROOT, settled
+
+RUN = {
+    "id", "name", "state", "queue", "priority", "tags", "attempt", "epoch", "epochs", "created", "started", "finished",
+    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics",
+}  # fmt: skip
+ATTEMPT = {
+    "number", "worker", "pid", "started", "finished", "outcome", "reason", "first_epoch", "epoch", "samples",
+    "seconds", "environment",
+}  # fmt: skip
+WORKER = {"name", "host", "slots", "busy", "queues", "state", "last_seen"}
+WORKER_MORE = {"pid", "silent_seconds", "metrics_url"}
+YARD = {"state", "web_url", "database", "broker", "workers", "queues"}
+FLOWERS = ROOT / "examples" / "flowers.csv"
+CLOSED = "redis://:hunter2@127.0.0.1:1/0"
+
+
+@dataclass
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Cli:
+    """`trainyard …` in a home of its own that has a run in every state."""
+
+    home: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: object) -> Answer:
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = self.capsys.readouterr()
+        code = ended.value.code
+        assert "Traceback" not in out + err
+        return Answer(code if isinstance(code, int) else 0, out, err)
+
+    def refused(self, *arguments: object, code: int = 2) -> str:
+        """The one sentence that a command is refused with."""
+        answer = self(*arguments)
+        assert (answer.code, answer.out) == (code, "")
+        assert answer.err.startswith("error: ")
+        assert answer.err.count("\n") == 1
+        return answer.err.removeprefix("error: ").rstrip("\n")
+
+    def execute(self, statement: str) -> None:
+        database = Database(Settings(home=self.home).database)
+        with database.write() as session:
+            session.execute(text(statement))
+        database.dispose()
+
+
+@pytest.fixture(scope="module")
+def template() -> Iterator[Path]:
+    with settled() as there:
+        yield there.home / "trainyard.db"
+
+
+@pytest.fixture
+def cli(
+    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Cli]:
+    shutil.copy(template, tmp_path)
+    for name in [name for name in os.environ if name.startswith("TRAINYARD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    monkeypatch.setattr(context, "flags", {})
+    monkeypatch.chdir(ROOT)
+    clients: list[Client] = []
+    make: Callable[[], Client] = context.client
+    monkeypatch.setattr(context, "client", lambda: clients.append(make()) or clients[-1])
+    yield Cli(tmp_path, capsys)
+    for client in clients:
+        if "database" in vars(client):
+            client.database.dispose()
+
+
+def commands(group: Any = None, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield (*words, name), command
+
+
+def parsed(command: Any, words: list[str], parent: Any = None) -> None:
+    """Parse a command line to its end without running it; raises what a wrong one raises."""
+    with command.make_context(words[0], words[1:], parent=parent) as here:
+        if hasattr(command, "commands"):
+            name, inner, rest = command.resolve_command(here, [*here._protected_args, *here.args])
+            parsed(inner, [name, *rest], here)
+
+
+# Help
+
+
+@pytest.mark.parametrize("words", [words for words, _ in commands()], ids=" ".join)
+def test_the_help_of_every_command_shows_an_example_that_parses(cli, words):
+    answer = cli(*words, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    [example] = re.findall(r"Example: (trainyard .*)", dict(commands())[words].help)
+    assert example in re.sub(r"\s+", " ", answer.out)
+    line = shlex.split(example.partition(" > ")[0])
+    assert tuple(line[1 : len(words) + 1]) == words
+    parsed(typer.main.get_command(app), line)
+
+
+def test_without_a_command_the_help_is_shown(cli):
+    for words in ([], ["runs"], ["workers"], ["db"]):
+        assert "Usage: " in cli(*words).out
+
+
+def test_a_command_that_is_not_there_or_a_word_that_is_no_number_is_a_usage_error(cli):
+    for words in (["nonsense"], ["runs", "show", "one"], ["runs", "list", "--limit", "0"], ["up", "--port", "65536"]):
+        answer = cli(*words)
+        assert (answer.code, answer.out) == (2, "")
+        assert "Usage: trainyard" in answer.err
+
+
+def test_the_version_is_told(cli):
+    assert re.fullmatch(r"trainyard \d+\.\d+\.\d+\n", cli("--version").out)
+
+
+# JSON, for scripts to rely on
+
+
+def test_a_run_has_the_promised_names(cli):
+    runs = cli("runs", "list", "--json").json
+    assert [set(run) for run in runs] == [RUN] * 5
+    assert [run["state"] for run in runs] == ["queued", "running", "cancelled", "failed", "completed"]
+    completed = runs[-1]
+    assert set(completed["metrics"]["val_accuracy"]) == {"last", "best", "best_epoch"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", completed["finished"])
+    assert re.fullmatch(r"[0-9a-f]{64}", completed["weights_sha256"])
+    assert completed["tags"] == ["try"]
+
+
+def test_a_run_that_is_shown_has_its_history_and_attempts_too(cli):
+    run = cli("runs", "show", 1, "--json").json
+    assert set(run) == RUN | {"history", "attempts"}
+    assert [epoch["epoch"] for epoch in run["history"]] == [1, 2, 3]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(run["history"][0])
+    assert [set(attempt) for attempt in run["attempts"]] == [ATTEMPT]
+
+
+def test_submit_watch_and_check_tell_json(cli):
+    submitted = cli("submit", "examples/table.yaml", "--json", "--priority", 3, "--tag", "x", "--set", "train.epochs=2")
+    run = submitted.json
+    assert set(run) == RUN
+    assert (run["id"], run["state"], run["priority"], run["tags"], run["epochs"]) == (6, "queued", 3, ["x"], 2)
+    assert set(cli("runs", "watch", 1, "--json").json) == RUN
+    report = cli("check", "examples/digits.yaml", "--json").json
+    assert (report["parameters"], report["memory_bytes"]) == (17_226, sum(report["memory"].values()))
+    assert cli("schema").json["title"]
+
+
+def test_workers_and_the_yard_have_the_promised_names_and_no_secret(cli, monkeypatch):
+    register(cli, "lab-7")
+    [worker] = cli("workers", "list", "--json").json
+    assert set(worker) == WORKER | WORKER_MORE
+    monkeypatch.setenv("TRAINYARD_BROKER_URL", CLOSED)
+    status = cli("status", "--json")
+    assert set(status.json) == YARD
+    assert [set(worker) for worker in status.json["workers"]] == [WORKER | WORKER_MORE]
+    assert status.json["broker"] == "redis://:***@127.0.0.1:1/0"
+    assert "hunter2" not in status.out + cli("status").out + cli("doctor").out
+    assert status.json["queues"] == {
+        "default": {"waiting": 0, "oldest_seconds": 0.0},
+        "night": {"waiting": 1, "oldest_seconds": status.json["queues"]["night"]["oldest_seconds"]},
+    }
+    assert (status.json["state"], status.json["web_url"]) == ("down", None)
+
+
+def register(cli: Cli, name: str) -> None:
+    database = Database(Settings(home=cli.home).database)
+    with database.write() as session:
+        worker_store.register(
+            session, name=name, host="lab", pid=7, slots=2, queues=["default", "night"],
+            metrics_url="http://lab:9/metrics", lease_seconds=10,
+        )  # fmt: skip
+        worker_store.report(session, name, 7, slots=2, state="ready")
+    database.dispose()
+
+
+# Tables
+
+
+def test_the_list_fits_80_columns_and_is_filtered(cli):
+    listed = cli("runs", "list")
+    lines = listed.out.splitlines()
+    assert lines[0].split() == ["RUN", "NAME", "STATE", "EPOCH", "BEST", "TIME", "WORKER"]
+    assert [line.split()[0] for line in lines[1:]] == ["5", "4", "3", "2", "1"]
+    assert max(map(len, lines)) <= 80
+    assert "a-name-that-is-…" in lines[2]
+    for flags, found in (
+        (["--state", "failed", "--state", "cancelled"], ["3", "2"]),
+        (["--queue", "night"], ["5"]),
+        (["--tag", "try"], ["1"]),
+        (["--before", 3], ["2", "1"]),
+        (["--limit", 2], ["5", "4"]),
+    ):
+        assert [line.split()[0] for line in cli("runs", "list", *flags).out.splitlines()[1:]] == found
+    assert cli("runs", "list", "--limit", 2).err == "there are more: --before 4, or --limit\n"
+    assert cli("runs", "list", "--tag", "none").err == "no run fits\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["workers", "list"], ["check", "examples/digits.yaml"], ["runs", "show", "1"]], ids=" ".join
+)
+def test_what_people_read_fits_80_columns(cli, words):
+    register(cli, "lab-7")
+    answer = cli(*words)
+    assert answer.code == 0
+    paths = str(cli.home)
+    assert max(len(line.rstrip()) for line in answer.out.splitlines() if paths not in line) <= 80
+
+
+def test_a_run_is_shown_with_its_metrics_and_attempts(cli):
+    shown = cli("runs", "show", 1).out
+    assert shown.startswith("run 1 completed on ada after 3 epochs")
+    assert re.search(r"^tags +try *$", shown, re.M)
+    assert re.search(r"^val_accuracy +0\.\d+ +0\.\d+ +\d ", shown, re.M)
+    assert re.search(r"^ +1  ada +.* ago +3  completed", shown, re.M)
+
+
+# Acting
+
+
+def test_submit_without_a_broker_stores_the_run_and_gives_a_hint(cli):
+    for flags in ([], ["--broker", CLOSED]):
+        answer = cli(*flags, "submit", "examples/table.yaml")
+        assert (answer.code, answer.out) == (0, f"{6 + bool(flags)}\n")
+        assert answer.err.startswith("the run is stored and will start as soon as a worker finds it; ")
+        assert answer.err.count("\n") == 1
+        assert "hunter2" not in answer.err
+    assert [run["state"] for run in cli("runs", "list", "--json", "--limit", 2).json] == ["queued", "queued"]
+
+
+def test_cancel_takes_several_runs_and_retry_brings_one_back(cli):
+    assert cli("submit", "examples/table.yaml").code == 0
+    assert cli("runs", "cancel", 5, 6).out == "run 5 is cancelled\nrun 6 is cancelled\n"
+    assert cli("runs", "retry", 5).out == "run 5 is queued again\n"
+    assert cli("runs", "show", 5, "--json").json["state"] == "queued"
+
+
+def test_watching_an_ended_run_tells_its_epochs_and_exits_1_unless_it_completed(cli):
+    watched = cli("runs", "watch", 1)
+    assert watched.code == 0
+    assert re.match(r"epoch 1/3 loss [0-9.]+ val_loss [0-9.]+ val_accuracy [0-9.]+\n", watched.err)
+    assert watched.out.startswith("run 1 completed")
+    assert cli("runs", "watch", 2).code == 1
+    assert cli("runs", "watch", 3).code == 1
+
+
+def test_why_answers_for_every_state(cli):
+    for run, sentence in (
+        (1, r"run 1 completed on ada after 3 epochs"),
+        (2, r"run 2 failed on ada after 0 of 80 epochs: diverged in epoch 1 at step 2: "),
+        (3, r"run 3 was cancelled before it started; `trainyard runs retry 3` queues it again"),
+        (4, r"run 4 trains on bob \(attempt 1\), 0 of 80 epochs are done"),
+        (5, r"run 5 waits because no worker serves queue 'night'; start one: "),
+    ):
+        answer = cli("runs", "why", run)
+        assert answer.code == 0
+        assert re.match(sentence, answer.out), answer.out
+        assert answer.out.count("\n") == 1
+
+
+def test_weights_are_written_whole_as_safetensors(cli):
+    file, last = cli.home / "best.safetensors", cli.home / "last.safetensors"
+    assert cli("runs", "weights", 1, "-o", file).code == 0
+    assert cli("runs", "weights", 1, "--last", "-o", last).code == 0
+    assert load(file.read_bytes())["1.dense.weight"].shape == (4, 16)
+    assert set(load(last.read_bytes())) == set(load(file.read_bytes()))
+    assert {path.name for path in cli.home.glob("*.safetensors*")} == {file.name, last.name}
+
+
+def test_predictions_go_to_the_output_or_a_file(cli):
+    shown = cli("predict", 1, FLOWERS)
+    header, *rows = shown.out.splitlines()
+    assert header.split(",")[0] == "prediction"
+    assert len(rows) == len(FLOWERS.read_text().splitlines()) - 1
+    for name, read in (("out.csv", pl.read_csv), ("out.parquet", pl.read_parquet)):
+        assert cli("predict", 1, FLOWERS, "-o", cli.home / name).out == ""
+        assert read(cli.home / name).height == len(rows)
+
+
+def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(cli):
+    well = cli("doctor")
+    assert well.code == 0
+    assert {"python", "blas", "home", "sqlite", "database", "broker", "workers"} <= set(well.out.split())
+    assert "wrong" not in well.out.split()
+    register(cli, "lab-7")
+    cli.execute("UPDATE workers SET last_seen = last_seen - 3600")
+    assert "lab-7 went silent without saying goodbye" in cli("doctor").out
+    cli.execute("UPDATE alembic_version SET version_num = '0000'")
+    sick = cli("doctor")
+    assert sick.code == 1
+    assert re.search(r"^wrong +database +the database is at schema 0000", sick.out, re.M)
+
+
+def test_the_database_is_checked_and_upgraded(cli):
+    assert cli("db", "check").out == "the database is at schema 0001, the one this version needs\n"
+    assert cli("db", "upgrade").out == "the database is at schema 0001\n"
+    url = f"sqlite:///{cli.home / 'new.db'}"
+    made = cli("--database", url, "db", "upgrade")
+    assert (made.code, made.out) == (0, "the database is at schema 0001, upgraded from nothing\n")
+    assert cli("--database", url, "runs", "list").code == 0
+
+
+def test_down_without_a_yard_is_no_error(cli):
+    answer = cli("down")
+    assert (answer.code, answer.out, answer.err) == (0, "no yard runs in this home\n", "")
+
+
+# Refusals: one sentence, nothing changed
+
+
+@pytest.mark.parametrize(
+    "words", ["show", "why", "watch", "cancel", "retry", "weights -o w.safetensors"], ids=lambda words: words[:7]
+)
+def test_a_run_that_is_not_there_is_named(cli, words):
+    verb, *flags = words.split()
+    assert cli.refused("runs", verb, 99, *flags) == "there is no run 99; `trainyard runs list` shows those there are"
+
+
+def test_a_state_that_is_none_is_answered_with_those_there_are(cli):
+    sentence = "--state 'done': a run is queued, running, paused, completed, failed, cancelled"
+    assert cli.refused("runs", "list", "--state", "done") == sentence
+
+
+def test_a_verb_that_does_not_fit_the_state_says_which_would(cli):
+    assert cli.refused("runs", "retry", 1) == "run 1 is completed; only a failed or cancelled run can be retried"
+    cancelled = "run 1 is completed; only a queued, paused or running run can be cancelled"
+    assert cli.refused("runs", "cancel", 1) == cancelled
+
+
+@pytest.mark.parametrize("run", [2, 3, 5])
+def test_a_run_without_weights_says_so_and_no_file_is_left(cli, run):
+    state = {2: "failed", 3: "cancelled", 5: "queued"}[run]
+    sentence = f"run {run} is {state} and has no weights; `trainyard runs why {run}` says more"
+    file = cli.home / "w.safetensors"
+    assert cli.refused("runs", "weights", run, "-o", file) == sentence
+    assert cli.refused("predict", run, FLOWERS, "-o", file) == sentence
+    assert not file.exists()
+
+
+def test_a_folder_that_is_not_there_is_named(cli):
+    nowhere = cli.home / "nowhere" / "w.safetensors"
+    assert str(nowhere.parent) in cli.refused("runs", "weights", 1, "-o", nowhere)
+
+
+def test_a_table_with_the_wrong_columns_is_refused_and_nothing_is_written(cli):
+    table, out = cli.home / "rows.csv", cli.home / "out.csv"
+    table.write_text("petal_length,petal_widht,sepal_length,sepal_width\n1,2,3,4\n")
+    assert cli.refused("predict", 1, table, "-o", out) == (
+        "rows.csv lacks the column 'petal_width'; did you mean 'petal_widht'?"
+    )
+    assert not out.exists()
+    assert "nothere.csv" in cli.refused("predict", 1, cli.home / "nothere.csv")
+
+
+@pytest.mark.parametrize("command", ["check", "submit"])
+def test_a_wrong_spec_is_told_with_its_place_and_stores_nothing(cli, command):
+    file = cli.home / "spec.yaml"
+    assert cli.refused(command, file) == f"{file}: there is no such file"
+    assert cli.refused(command, cli.home) == f"{cli.home}: is a directory"
+    file.write_text("version: 1\ndata: {source: iris}\nnetwork:\n  - dense: {unit: 16}\n")
+    assert cli.refused(command, file).startswith(
+        f"{file}:4:13: network[0].dense: unknown key 'unit'; did you mean 'units'?"
+    )
+    file.write_bytes(b"\xff\xfe\x00")
+    assert cli.refused(command, file) == f"{file}:1:1: the text is not UTF-8"
+    sentence = cli.refused(command, "examples/table.yaml", "--set", "train.epoch=3")
+    assert sentence == "--set train.epoch=3: unknown key 'train.epoch'; did you mean 'train.epochs'?"
+    assert [run["id"] for run in cli("runs", "list", "--json", "--limit", 1).json] == [5]
+
+
+@pytest.mark.parametrize("flags", [["--queue", "a/b"], ["--tag", ""], ["--tag", "a" * 65]], ids=lambda flags: flags[0])
+def test_a_name_that_cannot_be_one_is_refused(cli, flags):
+    what = flags[0].strip("-")
+    assert cli.refused("submit", "examples/table.yaml", *flags).startswith(f"{what} '{flags[1]}': use 1 to 64 letters")
+
+
+@pytest.mark.parametrize("words", ["scale nobody 2", "drain nobody", "stop nobody"])
+def test_a_worker_that_is_not_there_is_named(cli, words):
+    nobody = "there is no running worker 'nobody'; "
+    assert cli.refused("workers", *words.split()) == nobody + "there is none; start one: trainyard workers start"
+    register(cli, "lab-7")
+    assert cli.refused("workers", *words.split()) == nobody + "those there are: lab-7"
+
+
+@pytest.mark.parametrize("words", ["runs list", "submit examples/table.yaml", "status", "workers list", "db check"])
+def test_a_database_of_another_version_is_refused(cli, words):
+    for version, advice in (("0000", "run `trainyard db upgrade`"), ("9999", "update Trainyard")):
+        cli.execute(f"UPDATE alembic_version SET version_num = '{version}'")
+        sentence = cli.refused(*words.split())
+        assert sentence.startswith(f"the database is at schema {version}, ")
+        assert sentence.endswith(advice)
+
+
+@pytest.mark.parametrize("words", ["runs list", "submit examples/table.yaml", "status", "db upgrade"])
+def test_a_database_that_cannot_be_reached_exits_3_without_its_password(cli, words):
+    url = "postgresql://ada:hunter2@127.0.0.1:1/yard"
+    sentence = cli.refused("--database", url, *words.split(), code=3)
+    assert sentence.startswith("the database postgresql+psycopg://ada:***@127.0.0.1:1/yard cannot be reached: ")
+
+
+def test_a_file_that_is_no_database_is_told(cli):
+    (cli.home / "trainyard.db").write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    assert "file is not a database" in cli.refused("runs", "list", code=3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--database", "mysql://x"], "setting database_url (TRAINYARD_DATABASE_URL): 'mysql' is no database"),
+        (["--database", "postgresql://u:hunter2@h:x/y"], "setting database_url (TRAINYARD_DATABASE_URL): it is no URL"),
+        (["--broker", "amqp://x"], "setting broker_url (TRAINYARD_BROKER_URL): 'amqp' is no broker Trainyard knows"),
+        (["--broker", "redis://:hunter2@h:99999/0"], "setting broker_url (TRAINYARD_BROKER_URL): it is no URL"),
+        (["--broker", "redis+cluster://h"], "setting broker_url (TRAINYARD_BROKER_URL): Redis Cluster cannot carry"),
+    ],
+    ids=lambda value: value[1] if isinstance(value, list) else "",
+)
+def test_a_setting_that_cannot_be_is_named(cli, flags, sentence):
+    told = cli.refused(*flags, "runs", "list")
+    assert told.startswith(sentence)
+    assert "hunter2" not in told
+
+
+def test_an_error_that_should_not_happen_is_one_sentence_too(cli, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Client, "runs", broken)
+    assert cli.refused("runs", "list", code=1) == (
+        "an error that should not happen (ZeroDivisionError: division by zero); "
+        "run it again with TRAINYARD_DEBUG=1 and report what it prints"
+    )
+    monkeypatch.setenv("TRAINYARD_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        main(["runs", "list"])

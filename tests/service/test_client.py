@@ -1,0 +1,234 @@
+"""The Python face of a yard, for notebooks and for everything that is built on it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import service
+from service import Client, InputError, RunRecord, Settings
+from service.client import NotTrained, TimedOut, check_name
+from service.queue import Tickets
+from service.spec import SpecError
+from service.store import transitions
+from service.store.tables import Dataset, Outcome, Run
+from service.store.transitions import NoSuchRun, Point, Progress, WrongState
+from tests.servers import eventually
+from tests.yard import ROOT, settled
+
+TABLE = ROOT / "examples" / "table.yaml"
+
+
+@pytest.fixture(scope="module")
+def template() -> Iterator[Path]:
+    with settled() as there:
+        yield there.home / "trainyard.db"
+
+
+@pytest.fixture
+def client(template: Path, tmp_path: Path) -> Iterator[Client]:
+    """A client of a home with a run in every state and without a broker."""
+    shutil.copy(template, tmp_path)
+    client = Client(Settings(home=tmp_path, database_url="", broker_url=""))
+    yield client
+    client.database.dispose()
+
+
+def count(client: Client, table: type[Any]) -> int:
+    with client.database.read() as session:
+        return session.query(table).count()
+
+
+def test_what_the_package_offers_is_what_it_says(client):
+    assert set(service.__all__) == {
+        "AttemptRecord", "Client", "InputError", "MetricSummary", "RunRecord", "Settings", "State", "TrainyardError",
+        "Unreachable", "WorkerRecord", "load_settings",
+    }  # fmt: skip
+    for name in service.__all__:
+        assert getattr(service, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'service' has no attribute 'nonsense'"):
+        _ = service.nonsense
+
+
+def test_the_embedded_database_is_made_at_first_use(tmp_path):
+    client = Client(home=tmp_path / "new", database_url="", broker_url="")
+    assert not (tmp_path / "new").exists()
+    assert client.runs() == []
+    assert (tmp_path / "new" / "trainyard.db").exists()
+    client.database.dispose()
+
+
+def test_submit_stores_the_run_as_it_will_be_trained(client):
+    run = client.submit(TABLE, overrides=["train.epochs=7"], priority=2, tags=["a", "b", "a"])
+    assert isinstance(run, RunRecord)
+    assert (run.id, run.name, run.state, run.priority, run.tags, run.epochs) == (
+        6,
+        "flowers",
+        "queued",
+        2,
+        ("a", "b"),
+        7,
+    )
+    assert run.spec["loss"] == {"cross_entropy": {}}
+    assert run.spec["network"][-1]["dense"]["units"] == 3
+    assert client.run(6) == run
+
+
+def test_a_dataset_is_stored_once(client):
+    before = count(client, Dataset)
+    first, second = client.submit(TABLE), client.submit(TABLE)
+    assert first.dataset_sha256 == second.dataset_sha256 == client.run(1).dataset_sha256
+    assert count(client, Dataset) == before
+
+
+def test_submit_sends_a_ticket_and_a_broker_that_is_away_is_only_a_hint(client, redis_url, tmp_path):
+    hints: list[str] = []
+    client.notify = hints.append
+    assert client.submit(TABLE).state == "queued"
+    assert hints == ["the run is stored and will start as soon as a worker finds it; start a yard with `trainyard up`"]
+    other = Client(Settings(home=tmp_path, broker_url=redis_url), notify=hints.append)
+    queue = f"client-{tmp_path.name}"[:64]
+    other.submit(TABLE, queue=queue)
+    other.database.dispose()
+    assert len(hints) == 1
+    assert Tickets(redis_url).depth(queue) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"spec": "nothere.yaml"},
+        {"overrides": ["train.epoch=3"]},
+        {"overrides": ["network.0.dense.units=0"]},
+        {"overrides": ["train.batch_size=100000"]},
+        {"queue": ""},
+        {"tags": ["a b"]},
+    ],
+    ids=str,
+)
+def test_a_submit_that_is_refused_changes_nothing(client, wrong):
+    runs, datasets = count(client, Run), count(client, Dataset)
+    with pytest.raises(InputError):
+        client.submit(**{"spec": TABLE} | wrong)
+    assert (count(client, Run), count(client, Dataset)) == (runs, datasets)
+
+
+def test_check_raises_what_submit_raises_and_needs_no_yard():
+    with pytest.raises(SpecError, match=r"did you mean 'train\.epochs'"):
+        Client.check(TABLE, ["train.epoch=3"])
+    report = Client.check(TABLE)
+    assert (report.name, report.task, report.output_layer_added) == ("flowers", "classification", True)
+
+
+def test_runs_are_listed_newest_first_filtered_and_by_pages(client):
+    def numbers(**named: Any) -> list[int]:
+        return [run.id for run in client.runs(**named)]
+
+    assert numbers() == [5, 4, 3, 2, 1]
+    assert numbers(states=["failed", "completed"]) == [2, 1]
+    assert numbers(queue="night") == [5]
+    assert numbers(tag="try") == [1]
+    assert numbers(before=4, limit=2) == [3, 2]
+    assert client.counts() == {
+        "queued": 1, "running": 1, "paused": 0, "completed": 1, "failed": 1, "cancelled": 1,
+    }  # fmt: skip
+    assert {queue: number for queue, (number, _) in client.waiting().items()} == {"night": 1}
+
+
+def test_the_history_is_rows_by_epoch_and_may_begin_later(client):
+    rows = client.history(1)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert client.history(1, after_epoch=2) == rows[2:]
+    assert pl.DataFrame(rows).height == 3
+    assert client.history(5) == []
+    for ask in (client.history, client.run, client.why, client.cancel, client.retry, client.weights):
+        with pytest.raises(NoSuchRun):
+            ask(99)
+
+
+def test_waiting_for_a_run_gives_up_when_told_and_returns_it_once_it_has_ended(client):
+    assert client.wait(1).state == "completed"
+    with pytest.raises(TimedOut, match=r"run 5 is still queued after 0\.2 s"):
+        client.wait(5, timeout=0.2)
+
+
+def test_watching_yields_every_change_and_the_ended_run_last(client):
+    claim = transitions.Claim(4, 1, {}, "", None, 0)
+    seen: list[RunRecord] = []
+    watching = threading.Thread(target=lambda: seen.extend(client.watch(4)))
+    watching.start()
+    for epoch in (1, 2):
+        with client.database.write() as session:
+            progress = Progress(epoch, epoch, [Point("loss", epoch, 0.5, False)])
+            transitions.record(session, claim.run_id, claim.attempt, progress, 60)
+        eventually(lambda epoch=epoch: any(run.epoch == epoch for run in seen) or watching.is_alive())
+    with client.database.write() as session:
+        transitions.finish(session, claim.run_id, claim.attempt, Outcome.FAILED, error="for a test")
+    watching.join(30)
+    assert seen[-1].state == "failed"
+    assert seen[-1] == client.run(4)
+    assert all(before != later for before, later in pairwise(seen))
+
+
+def test_cancelling_a_run_whose_worker_does_not_answer_returns_with_a_hint(client):
+    hints: list[str] = []
+    client.notify = hints.append
+    assert client.cancel(4, timeout=0.1).state == "running"
+    assert hints == ["run 4 has not answered yet; if its worker is gone, it ends with its lease"]
+    assert client.cancel(5).state == "cancelled"
+    with pytest.raises(WrongState):
+        client.cancel(1)
+
+
+def test_a_retried_run_waits_again(client):
+    assert client.retry(2).state == "queued"
+    assert client.retry(3).error is None
+    with pytest.raises(WrongState, match="run 1 is completed; only a failed or cancelled run can be retried"):
+        client.retry(1)
+
+
+def test_weights_come_as_arrays_by_name(client):
+    best, last = client.weights(1), client.weights(1, last=True)
+    assert {name: array.shape for name, array in best.items()} == {
+        "1.dense.weight": (4, 16), "1.dense.bias": (16,), "2.dense.weight": (16, 16), "2.dense.bias": (16,),
+        "3.dense.weight": (16, 3), "3.dense.bias": (3,),
+    }  # fmt: skip
+    assert set(last) == set(best)
+    assert all(array.dtype == np.float32 for array in best.values())
+    for run in (2, 5):
+        with pytest.raises(NotTrained):
+            client.weights(run)
+
+
+def test_predictions_come_as_a_data_frame(client):
+    frame = client.predict(1, ROOT / "examples" / "flowers.csv")
+    assert frame.columns[0] == "prediction"
+    probabilities = frame.select(pl.sum_horizontal(pl.exclude("prediction"))).to_series()
+    assert probabilities.is_between(0.999, 1.001).all()
+
+
+def test_a_pool_cannot_have_less_than_no_slot_and_a_worker_must_be_there(client):
+    with pytest.raises(InputError, match="a worker cannot have -1 slots"):
+        client.scale("ada", -1)
+    for ask in (client.drain, client.stop, lambda name: client.scale(name, 2)):
+        with pytest.raises(InputError, match="there is no running worker 'ada'"):
+            ask("ada")
+
+
+@pytest.mark.parametrize("name", ["a", "default", "lab-7.example:2@x=y_z", "7", "a" * 64])
+def test_a_name_may_hold_letters_digits_and_a_few_marks(name):
+    check_name("queue", name)
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a,b", "a/b", "ä", "a\n", "a" * 65, "*"])
+def test_a_name_that_would_not_fit_everywhere_is_refused(name):
+    with pytest.raises(InputError, match="use 1 to 64 letters, digits and"):
+        check_name("queue", name)
