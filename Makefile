@@ -4,13 +4,13 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check bench-training bench-service screenshots docs clean
+.PHONY: demo test check docs bench-training bench-service clean
 
 demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
 
 test: .venv/dev  ## all tests, in under five minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/dev  ## lint, types, docs
 	$(BIN)/ruff check .

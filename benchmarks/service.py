@@ -49,8 +49,8 @@ def first_step(client: Client, number: int) -> tuple[str, list[Budget]]:
         before, began = yards.epochs_trained(folder), time.time()
         run = client.submit(spec)
         returned.append(time.time() - began)
-        while yards.epochs_trained(folder) == before:
-            time.sleep(0.001)
+        if not wait_until(lambda before=before: yards.epochs_trained(folder) > before, 60, 0.001):
+            raise RuntimeError("no slot has counted an epoch")
         stepped.append(time.time() - began)
         run = client.wait(run.id, 60)
         (attempt,) = client.attempts(run.id)

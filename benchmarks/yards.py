@@ -64,7 +64,7 @@ def home() -> Iterator[Path]:
 
 @contextmanager
 def yard(folder: Path, slots: int = 2) -> Iterator[Client]:
-    """`trainyard up` in this home, once its slots are there."""
+    """`trainyard up` in this home, once its slots are there; its processes are known by their TMPDIR."""
     settings = load_settings(home=folder)
     command = [sys.executable, "-m", "service.cli", "--home", str(folder), "up", "--workers", str(slots), "--port", "0"]
     with (folder / "yard.log").open("wb") as log:
@@ -85,7 +85,7 @@ def yard(folder: Path, slots: int = 2) -> Iterator[Client]:
 def epochs_trained(folder: Path) -> float:
     """All epochs ended by the slots of this home so far, from the memory in which they count: fresh at any moment."""
     total = 0.0
-    for file in folder.glob("trainyard-metrics-*/counter_*.db"):
+    for file in folder.glob("metrics/*/counter_*.db"):
         for key, value, *_ in MmapedDict.read_all_values_from_file(file):
             total += value if '"trainyard_epochs_trained_total"' in key else 0.0
     return total

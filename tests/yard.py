@@ -93,7 +93,7 @@ class Yard:
 
     def cli(self, *arguments: str | Path | int, **variables: str) -> subprocess.CompletedProcess[str]:
         """A command as a user gives it, with its output."""
-        command = [sys.executable, "-m", "service.cli", *map(str, arguments)]
+        command = [str(Path(sys.executable).with_name("trainyard")), *map(str, arguments)]
         return subprocess.run(
             command, cwd=ROOT, env=self.environment | variables, capture_output=True, text=True, timeout=TIMEOUT,
             check=False,

@@ -101,7 +101,8 @@ class Supervisor:
     def _free_name(self) -> str:
         """The host's name, or with the first number that no live worker has: host, host-2, host-3 …"""
         with self._database.read() as session:
-            taken = {worker.name for worker in store.workers(session, self._settings.lease_seconds) if worker.live}
+            known = store.workers(session, self._settings.lease_seconds)
+        taken = {worker.name for worker in known if worker.live and store.may_run(worker)}
         host = platform.node().partition(".")[0] or "worker"
         names = itertools.chain([host], (f"{host}-{number}" for number in itertools.count(2)))
         return next(name for name in names if name not in taken)

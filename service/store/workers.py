@@ -43,7 +43,7 @@ def register(
 ) -> None:
     """Announce a worker; one of the same name that is still alive elsewhere raises WorkerNameTaken."""
     known = session.get(Worker, name)
-    if known is not None and known.state in (READY, DRAINING) and _may_run(known):
+    if known is not None and known.state in (READY, DRAINING) and may_run(known):
         silent = session.scalar(select(type_coerce(now(), Double) - type_coerce(Worker.last_seen, Double)).where(
             Worker.name == name))  # fmt: skip
         if (silent or 0.0) < lease_seconds:
@@ -57,7 +57,7 @@ def register(
     session.execute(upsert(Worker).values(values).on_conflict_do_update(index_elements=["name"], set_=changes))
 
 
-def _may_run(worker: Worker) -> bool:
+def may_run(worker: Worker | WorkerRecord) -> bool:
     """Whether its process may still be there; only those of this machine can be looked at."""
     return worker.host != platform.node() or alive(worker.pid)
 

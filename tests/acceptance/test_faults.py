@@ -143,6 +143,8 @@ def test_runs_of_a_killed_supervisor_finish(yard, undisturbed):
     os.kill(worker.pid, signal.SIGKILL)
     yard.completed(run)
     assert yard.outcomes(run)[-1] == "completed"
+    [again] = [worker for worker in yard.client.workers() if worker.state == "ready"]
+    assert (again.name, again.pid == worker.pid) == (worker.name, False)  # or nobody would miss its runs at once
     assert_like_undisturbed(yard, run, undisturbed)
 
 

@@ -126,5 +126,6 @@ def states(yard: Yard) -> dict[str, str]:
 
 
 def worker(yard: Yard) -> str:
-    """The yard's own worker, which has the host's name."""
-    return next(w.name for w in yard.client.workers() if w.state == "ready" and w.name == w.host.partition(".")[0])
+    """The yard's own worker."""
+    [name] = [name for name, state in states(yard).items() if state == "ready"]
+    return name

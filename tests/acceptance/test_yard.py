@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 
 import pytest
@@ -81,15 +79,14 @@ def test_no_secret_is_in_a_command_line_a_log_or_an_answer(home):
         assert (home.home / "broker" / file).stat().st_mode & 0o077 == 0
 
 
-def test_a_worker_that_ends_by_itself_is_started_again(home):
-    up(home)
-    [first] = [worker.pid for worker in home.client.workers() if worker.state == "ready"]
-    [supervisor] = [pid for pid, command in home.processes().items() if "-m workers" in command]
-    assert supervisor == first
-    run = home.submit(epochs=2)
-    os.kill(supervisor, signal.SIGTERM)
-    eventually(lambda: home.client.workers()[0].pid != first and home.client.workers()[0].state == "ready", TIMEOUT)
-    home.completed(run, home.submit(epochs=2, seed=2))
+def test_a_yard_whose_worker_was_told_to_end_stays_up_without_it(home):
+    pid = up(home)
+    [name] = [worker.name for worker in home.client.workers() if worker.state == "ready"]
+    assert home.cli("workers", "stop", name).returncode == 0
+    eventually(lambda: "the worker ended, as it was asked to" in home.log(), TIMEOUT)
+    assert home.state.pid == pid
+    assert [worker.state for worker in home.client.workers()] == ["stopped"]
+    assert len(home.processes()) == 2  # the yard and its broker
 
 
 def test_after_down_no_process_and_no_file_of_a_running_yard_is_left(home):

@@ -103,14 +103,24 @@ def test_the_lease_is_renewed_while_nothing_is_reported(here, claim):
 
 def test_the_lease_is_renewed_between_the_chunks_of_a_large_checkpoint(here, claim, monkeypatch):
     monkeypatch.setattr(blobs, "CHUNK", 1000)
-    here.expire(claim.run_id)
+    record, pointers = transitions.record, []
+
+    def recorded(session, run_id, attempt, progress, lease_seconds):
+        pointers.append(progress.checkpoint_id)
+        return record(session, run_id, attempt, progress, lease_seconds)
+
     with Keeper(here.database, claim, LEASE) as keeper:
-        keeper._renewed -= LEASE  # long ago
-        keeper.save(lambda: b"x" * 5000)
-        eventually(lambda: here.row(claim.run_id).checkpoint_id is not None)
+
+        def made_after_a_long_time():
+            monkeypatch.setattr(transitions, "record", recorded)
+            keeper._renewed -= LEASE
+            return b"x" * 5000
+
+        keeper.save(made_after_a_long_time)
+        eventually(lambda: not keeper.saving)
+    assert pointers == [None, here.row(claim.run_id).checkpoint_id]
     with here.database.read() as session:
-        assert transitions.expired(session) == []
-        assert blobs.load(session, here.row(claim.run_id).checkpoint_id) == b"x" * 5000
+        assert blobs.load(session, pointers[-1]) == b"x" * 5000
 
 
 def test_what_is_reported_is_stored_once_with_the_attempts_counts(here, claim):
