@@ -16,14 +16,14 @@ from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, Unreachable
+from service.settings import without_secrets
 from service.store.tables import SCHEMA
 
 
 class DatabaseUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
-        shown = make_url(url).render_as_string(hide_password=True)
         first_line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
-        super().__init__(f"the database {shown} cannot be reached: {first_line}")
+        super().__init__(f"the database {without_secrets(url)} cannot be reached: {first_line}")
 
 
 class SchemaMismatch(InputError):
