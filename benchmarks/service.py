@@ -192,10 +192,12 @@ def commands(number: int) -> tuple[str, list[Budget]]:
                 if turn:  # in the first one Python compiled what it imports
                     times.setdefault(name, []).append(seconds)
     rows = [[name, f"{statistics.median(values):.2f}", f"{max(values):.2f}"] for name, values in times.items()]
-    slowest = max(statistics.median(values) for values in times.values())
+    medians = {name: statistics.median(values) for name, values in times.items()}
     text = f"Whole commands, {number} times in turns, s:"
     return f"{text}\n\n{table(['', '>median', '>max'], rows)}", [
-        ("`trainyard --help`, a spec error", f"{slowest:.2f} s, the slower one", "< 0.3 s", slowest < 0.3)
+        (name, f"{seconds:.2f} s", "< 0.3 s", seconds < 0.3)
+        for name, seconds in medians.items()
+        if name.startswith("trainyard")
     ]
 
 

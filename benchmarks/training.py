@@ -42,7 +42,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f"{'-'.join(map(str, self.widths))}, batch {self.batch_size}"
+        return f"{'-'.join(map(str, self.widths))} / {self.batch_size}"
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Samples whose classes can be learned."""
@@ -130,8 +130,8 @@ def scikit_learn(row: Row, optimizer: str) -> Epochs:
 CONTENDERS: dict[str, Callable[[Row, str], Epochs]] = {
     "nn": trainyard,
     "PyTorch": pytorch,
-    "PyTorch fused": pytorch_fused,
-    "scikit-learn": scikit_learn,
+    "fused": pytorch_fused,
+    "sklearn": scikit_learn,
 }
 
 
@@ -170,7 +170,7 @@ def compare(turns: int, seconds: float) -> str:
             print("  ".join(lines[-1]), file=sys.stderr)
     means = [f"{geometric_mean(ratios[name]):.2f}" for name in rivals]
     lines.append(["geometric mean", "", *[""] * len(CONTENDERS), *means])
-    head = ["layers", "", *(f">{name}" for name in CONTENDERS), ">/PT", ">/fused", ">/sk"]
+    head = ["layers / batch", "", *(f">{name}" for name in CONTENDERS), ">/PT", ">/fused", ">/sk"]
     lost = [f"{line[0]} {line[1]}" for line, *below in zip(lines, *ratios.values(), strict=False) if min(below) < 1]
     verdict = f"nn is not first in: {'; '.join(lost)}." if lost else "nn is first in every row."
     return f"{table(head, lines)}\n\n" + paragraph(f"{verdict} JAX, which the goal includes, is not measured here.")
@@ -192,7 +192,7 @@ def peak_bytes() -> int:
 
 def show_peak(name: str) -> None:
     """Train the widest row with Adam for two epochs and print the peak before the data was made, and at the end."""
-    if name.startswith("PyTorch"):
+    if name == "PyTorch":
         import torch  # noqa: F401 - a part of what the process needs before there is a network
     before = peak_bytes()
     with threadpool_limits(1):
