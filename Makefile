@@ -22,10 +22,10 @@ docs: .venv/dev  ## write the references that are made from the code
 	$(BIN)/python docs/generate.py
 
 bench-training: .venv/bench  ## training speed beside PyTorch and scikit-learn
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training.py $(ARGS)
 
 bench-service: .venv/dev  ## latency, submits and overhead of the service
-	$(BIN)/python benchmarks/service.py
+	$(BIN)/python benchmarks/service.py $(ARGS)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

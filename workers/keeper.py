@@ -23,7 +23,8 @@ from service.store.transitions import Claim, LeaseLost, Point, Progress
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.25  # how soon a wish to cancel arrives, and how late a metric may be
+TICK_SECONDS = 0.25  # how soon a wish to cancel arrives
+WRITE_SECONDS = 0.7  # between two writes; with a tick, a metric is less than a second late
 RENEWALS_PER_LEASE = 5
 MOST_POINTS = 50_000  # waiting to be written; beyond, the training waits: memory is bounded and no point is dropped
 LONGEST_SILENCE = 600.0  # seconds without the database after which training on is pointless
@@ -106,11 +107,17 @@ class Keeper:
 
     def _tick(self) -> None:
         self._store_checkpoint()
-        due = time.monotonic() - self._renewed > self._lease_seconds / RENEWALS_PER_LEASE
-        if due or self._progress.points or self._progress.checkpoint_id is not None:
+        if self._must_write():
             self._write()
         else:
             self._look()
+
+    def _must_write(self) -> bool:
+        silent = time.monotonic() - self._renewed
+        points = self._progress.points
+        late = silent > WRITE_SECONDS or self._closing or len(points) >= MOST_POINTS
+        due = silent > self._lease_seconds / RENEWALS_PER_LEASE
+        return due or self._progress.checkpoint_id is not None or (bool(points) and late)
 
     def _store_checkpoint(self) -> None:
         if (checkpoint := self._checkpoint) is None:
