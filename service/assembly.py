@@ -330,7 +330,8 @@ def _notes(given: Spec, resolved: Spec, schema: Schema, added: bool) -> tuple[st
         notes.append(f"the loss is {resolved.loss.name}, since the labels are {labels}")
     if added:
         each = "class" if schema.classes else "target"
-        notes.append(f"an output layer was added: dense, {schema.outputs} units, one for each {each}")
+        units = "1 unit" if schema.outputs == 1 else f"{schema.outputs} units"
+        notes.append(f"an output layer was added: dense, {units}, one for each {each}")
     if given.data.split.stratify is None and schema.classes and not resolved.data.split.stratify:
         notes.append("the split is not stratified, since a class has too few rows to stand in every part")
     if len(schema.classes) > MANY_CLASSES and schema.classes[0].lstrip("-").isdecimal():

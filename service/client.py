@@ -5,11 +5,12 @@ Every method is one transaction or a few; records that come back are frozen.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import InputError, TrainyardError
 from service.settings import Settings, load_settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from service.spec import Spec
 
 POLL_SECONDS = 0.1
+AnySpec: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 
 
 class NotTrained(InputError):
@@ -61,6 +63,7 @@ class Client:
         if self.settings.embedded_database and database.file is not None and not database.file.exists():
             from service.store.schema import upgrade
 
+            self.settings.home.mkdir(parents=True, exist_ok=True)
             upgrade(database)
         database.require_schema()
         return database
@@ -74,7 +77,7 @@ class Client:
     # Submitting
 
     @staticmethod
-    def check(spec: str | Path | Spec, overrides: Sequence[str] = ()) -> Report:
+    def check(spec: AnySpec, overrides: Sequence[str] = ()) -> Report:
         """What submit would make of the spec: layers, shapes, parameters, memory. Raises what submit would raise."""
         from service import assembly
 
@@ -82,14 +85,17 @@ class Client:
 
     def submit(
         self,
-        spec: str | Path | Spec,
+        spec: AnySpec,
         *,
         overrides: Sequence[str] = (),
         queue: str = "default",
         priority: int = 0,
         tags: Sequence[str] = (),
     ) -> RunRecord:
-        """Queue a run. Raises InputError for whatever is wrong with the spec or its data, and then changes nothing."""
+        """Queue a run of a spec: a file, a mapping with the same keys, or one that was loaded.
+
+        Raises InputError for whatever is wrong with the spec or its data, and then changes nothing.
+        """
         check_name("queue", queue)
         for tag in tags:
             check_name("tag", tag)
@@ -149,6 +155,10 @@ class Client:
         limit: int | None = 20,
     ) -> list[RunRecord]:
         """The newest runs first; `before` takes a run's number and goes on from there."""
+        states = list(states)
+        for state in states:
+            if state not in list(State):
+                raise InputError(f"there is no state '{state}': a run is {', '.join(State)}")
         with self.database.read() as session:
             return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit)
 
@@ -243,8 +253,8 @@ class Client:
 
     def scale(self, worker: str, slots: int) -> None:
         """Ask a worker for another number of slots; a slot that trains ends its run first."""
-        if slots < 0:
-            raise InputError(f"a worker cannot have {slots} slots")
+        if slots < 1:
+            raise InputError(f"a worker cannot have {slots} slots; `drain` and `stop` end it")
         with self.database.write() as session:
             worker_store.wish(session, worker, self.settings.lease_seconds, slots=slots)
 
@@ -270,11 +280,14 @@ class Client:
             return history.waiting(session)
 
 
-def _loaded(spec: str | Path | Spec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
+def _loaded(spec: AnySpec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
     from service import datasets
-    from service.spec import Spec, load
+    from service.spec import Spec, load, parse
 
-    spec = spec if isinstance(spec, Spec) else load(Path(spec), overrides)
+    if isinstance(spec, Mapping):
+        spec = parse(json.dumps(spec, default=str), "the spec", overrides)
+    elif not isinstance(spec, Spec):
+        spec = load(Path(spec), overrides)
     return spec, datasets.load(spec)
 
 

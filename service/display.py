@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,20 @@ def lasted(run: RunRecord) -> str:
     if run.started is None:
         return "-"
     return duration(((run.finished or datetime.now(UTC)) - run.started).total_seconds())
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that fits: 2.6 MiB, 303 GiB."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1000 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:,.{0 if unit == 'bytes' or count >= 100 else 1}f} {unit}"
+
+
+def memory_here() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def number(value: float | None) -> str:

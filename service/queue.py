@@ -25,7 +25,10 @@ MOST_TICKETS = 256  # of a queue at a time: a slot that ends a run sends the nex
 
 class BrokerUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
-        super().__init__(f"the broker {without_secrets(url)} cannot be reached: {cause}")
+        super().__init__(
+            f"the broker {without_secrets(url)} cannot be reached: {cause}; "
+            "is it up, and is TRAINYARD_BROKER_URL right?"
+        )
 
 
 @lru_cache(maxsize=4)

@@ -68,7 +68,8 @@ class Settings(BaseSettings):
             raise ValueError(f"'{scheme}' is no broker Trainyard knows; use redis://, rediss:// or redis+socket://")
         try:
             if scheme in ("redis", "rediss"):
-                _ = urlsplit(url).port  # parsed, and checked, when it is asked for
+                parts = urlsplit(url)
+                _ = parts.port, int(parts.path.strip("/") or 0)  # each raises ValueError when it is no number
         except ValueError:
             raise ValueError("it is no URL; use redis://:PASSWORD@HOST:PORT/0") from None
         return url
@@ -147,7 +148,7 @@ def write_once(file: Path, text: str) -> str:
     return text
 
 
-_SENTENCES = {"int_parsing": "expected a whole number", "float_parsing": "expected a number"}
+_WANTED = {"int_parsing": "a whole number", "float_parsing": "a number"}
 
 
 def load_settings(**flags: Any) -> Settings:
@@ -157,7 +158,8 @@ def load_settings(**flags: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
-        message = _SENTENCES.get(first["type"], first["msg"].removeprefix("Value error, "))
+        wanted = _WANTED.get(first["type"])
+        message = f"expected {wanted}, got {first['input']!r}" if wanted else first["msg"].removeprefix("Value error, ")
         raise InputError(f"setting {name} (TRAINYARD_{name.upper()}): {message}") from None
     except ValueError as error:
         raise InputError(f"config.toml cannot be read: {error}") from None

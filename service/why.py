@@ -52,11 +52,13 @@ def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRe
     if pause > 0:
         return f"run {run.id} waits: it is tried again in {duration(pause)}, for it lost several workers{before}"
     if slots == 0:
-        reason = f"the workers of queue '{run.queue}' have no slot; `trainyard workers scale {serving[0].name} 2`"
+        reason = f"worker {serving[0].name} is just starting"
     elif busy >= slots:
         reason = f"all {slots} slots of queue '{run.queue}' are busy" if slots > 1 else "the only slot is busy"
+    elif ahead < slots - busy:
+        return f"run {run.id} waits: it is about to start{before}"
     else:
-        reason = "it is about to start"
+        reason = "others are about to start"
     return f"run {run.id} waits: {reason}; {line}{before}"
 
 

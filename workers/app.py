@@ -11,7 +11,7 @@ from celery.exceptions import SecurityWarning
 
 from service.queue import TICKET, celery_app
 from service.settings import load_settings
-from workers import drain, slot
+from workers import drain, pool, slot  # noqa: F401 - pool is a control command
 
 QUIETER = {
     "celery.app.trace": logging.WARNING,  # a line for each ticket says nothing

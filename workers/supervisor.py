@@ -29,6 +29,7 @@ from service.errors import TrainyardError, Unreachable
 from service.processes import spawn, stop
 from service.queue import BrokerUnreachable, Tickets, celery_app
 from service.settings import Settings
+from service.store import history
 from service.store import workers as store
 from service.store.database import Database
 from workers import metrics
@@ -37,6 +38,7 @@ from workers.reconcile import Reconciler
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0  # for the slots to save their work
+STUCK_SECONDS = 20.0
 CONTROL_SECONDS = 2.0
 STARTING_SECONDS = 0.2  # between looks at a pool that has not answered yet
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -45,6 +47,11 @@ BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", 
 class WorkerEnded(TrainyardError):
     def __init__(self, code: int) -> None:
         super().__init__(f"the Celery worker ended by itself with code {code}; the log above says why")
+
+
+class WorkerStuck(TrainyardError):
+    def __init__(self) -> None:
+        super().__init__(f"runs wait and no slot has taken one for {STUCK_SECONDS:g} s; the worker must start again")
 
 
 class Supervisor:
@@ -72,6 +79,7 @@ class Supervisor:
         self._tickets = Tickets(settings.broker)
         self._state = store.READY
         self._stopping = threading.Event()
+        self._stuck_since: float | None = None
         self._told = 0.0  # when, by the monotonic clock
         self._celery: subprocess.Popen[bytes] | None = None
 
@@ -153,6 +161,8 @@ class Supervisor:
             self._reconciler.run()
         except Unreachable as error:
             log.warning("%s; trying again", error)
+        except WorkerStuck:
+            raise
         except Exception:  # the slots train on without us, but nobody would look after them
             log.exception("a heartbeat failed; trying again")
 
@@ -167,6 +177,19 @@ class Supervisor:
             known = store.workers(session, self._settings.lease_seconds)
         self._collector.record = next(record for record in known if record.name == self.name)
         self._obey(*wishes)
+        self._watch_for_a_stuck_pool(self._collector.record.busy)
+
+    def _watch_for_a_stuck_pool(self, busy: int) -> None:
+        """Work that waits while no slot does anything is a fault, whoever's it is; a new Celery worker cures it."""
+        with self._database.read() as session:
+            waiting = history.waiting(session, claimable=True)
+        idle = busy == 0 and self._slots > 0 and self._state == store.READY
+        if not idle or not any(queue in waiting for queue in self._queues):
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = time.monotonic()
+        elif time.monotonic() - self._stuck_since > STUCK_SECONDS:
+            raise WorkerStuck
 
     def _obey(self, wanted_slots: int, wish: str | None) -> None:
         if wish == store.STOP:
@@ -187,22 +210,12 @@ class Supervisor:
             self._stopping.set()
 
     def _scale(self, wanted: int) -> None:
-        """Grow or shrink the pool towards what is wanted. A busy slot is never ended: the next beats go on."""
-        have = self._processes()
-        if wanted > have > 0:
-            self._control("pool_grow", n=wanted - have)
-        elif 0 < wanted < have:
-            self._control("pool_shrink", n=have - wanted)
-        if have != wanted:
-            have = self._processes()
-        if have and have != self._slots:
-            log.info("slots: %d", have)
-            self._slots = have
-
-    def _processes(self) -> int:
-        """How many slots the pool really has; 0 while it starts or does not answer."""
-        answers = self._control("stats")
-        return len(answers[0].get("pool", {}).get("processes", ())) if answers else 0
+        """Move the pool towards what is wanted. A busy slot is never ended: the next beats go on."""
+        answers = self._control("trainyard_slots", slots=wanted)
+        slots = answers[0].get("slots", 0) if answers else 0
+        if slots and slots != self._slots:
+            log.info("slots: %d", slots)
+            self._slots = slots
 
     def _control(self, command: str, **arguments: object) -> list[Any]:
         """Send a command to our Celery worker and return its answer, if one came in time."""

@@ -18,7 +18,10 @@ def upgrade() -> None:
     from service.store.database import Database
     from service.store.schema import upgrade
 
-    before, after = upgrade(Database(context.settings().database))
+    settings = context.settings()
+    if settings.embedded_database:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    before, after = upgrade(Database(settings.database))
     print(f"the database is at schema {after}" + ("" if before == after else f", upgraded from {before or 'nothing'}"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,8 @@ import typer
 from service.cli import context, db, runs, workers, yard
 from service.cli.context import JsonOption, RunArgument, SetOption, SpecArgument
 from service.cli.edge import translated
-from service.cli.output import hint, print_facts, print_json, print_table
+from service.cli.output import hint, print_facts, print_json, print_table, write_file
+from service.display import memory_here, size
 
 if TYPE_CHECKING:
     from service.assembly import Report
@@ -82,9 +84,11 @@ def show_report(report: Report) -> None:
             ("parameters", f"{report.parameters:,}"),
             ("rows", f"{report.train_rows:,} train, {report.validation_rows:,} validation, {report.test_rows:,} test"),
             ("steps", f"{report.steps_per_epoch:,} an epoch, {report.epochs} epochs, batches of {report.batch_size}"),
-            ("memory", f"about {report.memory_bytes / 2**20:,.1f} MiB"),
+            ("memory", f"about {size(report.memory_bytes)}"),
         ]
     )
+    if report.memory_bytes > memory_here():
+        hint(f"warning: this machine has {size(memory_here())} of memory; the run needs a worker with more")
     for note in report.notes:
         hint(f"note: {note}")
 
@@ -98,7 +102,7 @@ def submit(
     spec: SpecArgument,
     set: SetOption = [],
     queue: Annotated[str, typer.Option(help="The queue it waits in.")] = "default",
-    priority: Annotated[int, typer.Option(help="Higher goes first.")] = 0,
+    priority: Annotated[int, typer.Option(min=-(10**6), max=10**6, help="Higher goes first.")] = 0,
     tag: Annotated[list[str], typer.Option(help="A word to find it by; may be repeated.")] = [],
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
     json: JsonOption = False,
@@ -119,23 +123,33 @@ def submit(
     runs.follow_to_end(client, run.id, json=json)
 
 
+WRITERS: dict[str, Callable[[Any, Any], Any]] = {
+    ".csv": lambda frame, file: frame.write_csv(file),
+    ".tsv": lambda frame, file: frame.write_csv(file, separator="\t"),
+    ".parquet": lambda frame, file: frame.write_parquet(file),
+}
+
+
 @app.command()
 def predict(
     run: RunArgument,
     input: Annotated[Path, typer.Argument(metavar="INPUT", help="A table: .csv or .parquet.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here (.csv or .parquet) instead.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here: .csv, .tsv or .parquet.")] = None,
 ) -> None:
     """Predict each row of a table with the best weights of a run.
 
     Example: trainyard predict 1 examples/flowers.csv -o predictions.csv
     """
+    from service.errors import InputError
+
+    if out is not None and out.suffix not in WRITERS:
+        raise InputError(f"{out}: predictions can be written as {', '.join(WRITERS)}")
     frame = context.client().predict(run, input)
     if out is None:
         print(frame.write_csv(), end="")
-    elif out.suffix == ".parquet":
-        frame.write_parquet(out)
     else:
-        frame.write_csv(out)
+        write_file(out, lambda file: WRITERS[out.suffix](frame, file))
+        hint(f"{len(frame):,} rows written to {out}")
 
 
 @app.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
+def write_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Write a file whole or not at all. Raises InputError when it cannot be written there."""
+    from service.errors import InputError
+
+    staged = path.with_name(path.name + ".part")
+    try:
+        with staged.open("wb") as file:
+            write(file)
+        staged.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
     """Two columns without a header."""
     print_table((), facts)
@@ -51,6 +65,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(Text(str(cell), style=COLOURS.get(str(cell), "")) for cell in row))
     target = console()
-    if not target.is_terminal:
-        target.width = 1000
-    target.print(table, crop=target.is_terminal)
+    if target.is_terminal:
+        target.print(table)
+        return
+    target.width = 1000
+    with target.capture() as text:
+        target.print(table, crop=False)
+    print("\n".join(line.rstrip() for line in text.get().splitlines()))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import context
-from service.cli.context import JsonOption, RunArgument
-from service.cli.output import hint, print_facts, print_json, print_table
+from service.cli.context import JsonOption, RunArgument, RunsArgument
+from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, headline, lasted, number, sparkline
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ def list_runs(
 
     Example: trainyard runs list --state running --limit 10
     """
-    from service.errors import InputError
-    from service.store.tables import State
-
-    for name in state:
-        if name not in list(State):
-            raise InputError(f"--state '{name}': a run is {', '.join(State)}")
     found = context.client().runs(states=state, queue=queue, tag=tag, before=before, limit=limit + 1)
     more, found = len(found) > limit, found[:limit]
     if json:
@@ -151,7 +145,7 @@ def why(run: RunArgument) -> None:
 
 
 @app.command()
-def cancel(runs: Annotated[list[int], typer.Argument(metavar="RUN…", show_default=False)]) -> None:
+def cancel(runs: RunsArgument) -> None:
     """Cancel runs, waiting or training; a run that trains keeps its weights and its checkpoint.
 
     Example: trainyard runs cancel 2 3
@@ -182,7 +176,5 @@ def weights(
     Example: trainyard runs weights 1 -o digits.safetensors
     """
     data = context.client().weights_file(run, last=last)
-    staged = out.with_name(out.name + ".part")
-    staged.write_bytes(data)
-    staged.replace(out)
+    write_file(out, lambda file: file.write(data))
     hint(f"{len(data):,} bytes written to {out}")

@@ -23,7 +23,10 @@ from service.store.tables import SCHEMA
 class DatabaseUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
         first_line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
-        super().__init__(f"the database {without_secrets(url)} cannot be reached: {first_line}")
+        super().__init__(
+            f"the database {without_secrets(url)} cannot be reached: {first_line}; "
+            "is it up, and is TRAINYARD_DATABASE_URL right?"
+        )
 
 
 class SchemaMismatch(InputError):

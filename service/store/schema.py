@@ -20,8 +20,6 @@ def upgrade(database: Database) -> tuple[str | None, str]:
 
     Raises SchemaMismatch when the database is newer than this version.
     """
-    if database.file is not None:
-        database.file.parent.mkdir(parents=True, exist_ok=True)
     before = database.schema()
     if before is not None and before > SCHEMA:
         raise SchemaMismatch(before)

@@ -353,7 +353,7 @@ def cancel(session: Session, run_id: int) -> State:
     )
     found = session.scalar(statement)
     if found is None:
-        raise WrongState(run_id, _state(session, run_id), "cancelled", "queued, paused or running")
+        raise WrongState(run_id, _state(session, run_id), "cancelled", "queued or running")
     return State(found)
 
 

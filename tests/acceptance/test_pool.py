@@ -77,6 +77,21 @@ def test_the_pool_is_scaled_while_runs_train_and_no_busy_slot_is_ended(yard):
     assert [yard.outcomes(run) for run in runs] == [["completed"]] * 3
 
 
+def test_the_pool_never_overshoots_and_takes_work_at_every_size(yard):
+    name = worker(yard)
+    for slots in (4, 1, 3, 2):
+        before, seen = yard.slots, []
+        yard.client.scale(name, slots)
+        eventually(lambda seen=seen, slots=slots: seen.append(training_processes(yard)) or yard.slots == slots, TIMEOUT)
+        assert max(seen) <= max(before, slots)
+        yard.completed(*(yard.submit(epochs=2) for _ in range(slots + 1)))
+
+
+def training_processes(yard: Yard) -> int:
+    """How many processes the pool has: all of the Celery worker's but its main one."""
+    return sum("celery" in command for command in yard.processes().values()) - 1
+
+
 def test_runs_wait_for_a_worker_of_their_queue_which_takes_them_in_order_until_it_is_drained(yard):
     low, first, second, high = (yard.submit(epochs=2, priority=p, queue="elsewhere") for p in (-1, 0, 0, 5))
     assert yard.client.why(low) == (

@@ -359,13 +359,13 @@ def test_a_run_that_is_not_there_is_named(cli, words):
 
 
 def test_a_state_that_is_none_is_answered_with_those_there_are(cli):
-    sentence = "--state 'done': a run is queued, running, paused, completed, failed, cancelled"
+    sentence = "there is no state 'done': a run is queued, running, paused, completed, failed, cancelled"
     assert cli.refused("runs", "list", "--state", "done") == sentence
 
 
 def test_a_verb_that_does_not_fit_the_state_says_which_would(cli):
     assert cli.refused("runs", "retry", 1) == "run 1 is completed; only a failed or cancelled run can be retried"
-    cancelled = "run 1 is completed; only a queued, paused or running run can be cancelled"
+    cancelled = "run 1 is completed; only a queued or running run can be cancelled"
     assert cli.refused("runs", "cancel", 1) == cancelled
 
 
@@ -375,7 +375,8 @@ def test_a_run_without_weights_says_so_and_no_file_is_left(cli, run):
     sentence = f"run {run} is {state} and has no weights; `trainyard runs why {run}` says more"
     file = cli.home / "w.safetensors"
     assert cli.refused("runs", "weights", run, "-o", file) == sentence
-    assert cli.refused("predict", run, FLOWERS, "-o", file) == sentence
+    assert cli.refused("predict", run, FLOWERS, "-o", cli.home / "p.csv") == sentence
+    assert not (cli.home / "p.csv").exists()
     assert not file.exists()
 
 

@@ -18,7 +18,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from service.store import schema
-from service.store.database import Database, SchemaMismatch
+from service.store.database import Database, DatabaseUnreachable, SchemaMismatch
 from service.store.tables import SCHEMA, Base
 
 PROJECT = Path(__file__).parents[2]
@@ -90,10 +90,11 @@ def test_an_empty_database_is_upgraded_and_an_upgraded_one_left_alone(empty):
     empty.require_schema()
 
 
-def test_an_upgrade_makes_the_folder_of_the_file(tmp_path):
-    database = Database(f"sqlite:///{tmp_path / 'new' / 'home' / 'trainyard.db'}")
-    assert schema.upgrade(database) == (None, SCHEMA)
-    database.dispose()
+def test_a_mistyped_folder_is_told_and_not_made(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'mistyped' / 'trainyard.db'}")
+    with pytest.raises(DatabaseUnreachable, match="unable to open database file"):
+        schema.upgrade(database)
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_an_upgrade_keeps_what_is_there(database):

@@ -90,7 +90,7 @@ def test_a_run_that_does_not_exist_is_told(yard, verb):
 
 def test_a_person_is_told_the_state_that_forbids_it(yard):
     run_id = yard.in_state(State.COMPLETED).run_id
-    with pytest.raises(WrongState, match=f"run {run_id} is completed; only a queued, paused or running run can be"):
+    with pytest.raises(WrongState, match=f"run {run_id} is completed; only a queued or running run can be"):
         yard.cancel(run_id)
 
 

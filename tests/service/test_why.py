@@ -56,7 +56,7 @@ def test_a_worker_that_went_silent_does_not_count(yard):
 def test_a_run_that_nothing_keeps_is_about_to_start(yard):
     run = yard.submit()
     serve(yard, slots=2)
-    assert told(yard, run) == "waits: it is about to start; it is next in line"
+    assert told(yard, run) == "waits: it is about to start"
 
 
 def test_busy_slots_are_counted_over_all_workers_of_the_queue_and_so_are_runs_that_go_before(yard):
@@ -74,12 +74,17 @@ def test_busy_slots_are_counted_over_all_workers_of_the_queue_and_so_are_runs_th
     assert told(yard, fifth).endswith("it is next in line")
 
 
-def test_a_pool_without_slots_is_told_with_the_command_that_scales_it(yard):
+def test_a_run_behind_more_runs_than_there_are_idle_slots_is_not_about_to_start(yard):
+    yard.submit(), yard.submit()
+    run = yard.submit()
+    serve(yard, slots=2)
+    assert told(yard, run) == "waits: others are about to start; 2 runs go before it"
+
+
+def test_a_worker_without_slots_yet_is_just_starting(yard):
     run = yard.submit()
     serve(yard, slots=0)
-    assert told(yard, run) == (
-        "waits: the workers of queue 'default' have no slot; `trainyard workers scale ada 2`; it is next in line"
-    )
+    assert told(yard, run) == "waits: worker ada is just starting; it is next in line"
 
 
 def test_what_ended_the_last_attempt_is_told_while_the_run_waits_again(yard):
@@ -87,7 +92,7 @@ def test_what_ended_the_last_attempt_is_told_while_the_run_waits_again(yard):
     yard.interrupt(claim, "worker ada was told to stop")
     serve(yard)
     assert told(yard, claim.run_id) == (
-        "waits: it is about to start; it is next in line (attempt 1 was interrupted: worker ada was told to stop)"
+        "waits: it is about to start (attempt 1 was interrupted: worker ada was told to stop)"
     )
 
 
