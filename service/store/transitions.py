@@ -17,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
     Double,
     Select,
+    Table,
     Update,
     case,
     func,
@@ -40,6 +41,7 @@ from service.errors import InputError, TrainyardError
 from service.store.clock import after, now
 from service.store.tables import Attempt, Metric, Outcome, Run, State, Summary, Tag
 
+METRICS, SUMMARIES = cast(Table, Metric.__table__), cast(Table, Summary.__table__)  # rows in bulk need no objects
 LONGEST_BACK_OFF = 60.0  # seconds before a run that lost several workers is tried again
 
 
@@ -211,11 +213,11 @@ def _store_points(session: Session, run_id: int, points: Sequence[Point]) -> Non
     upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     rows = [{"run_id": run_id, "name": p.name, "epoch": p.epoch, "value": p.value} for p in points]
     keys = ["run_id", "name", "epoch"]
-    session.execute(upsert(Metric).on_conflict_do_nothing(index_elements=keys), rows)
+    session.execute(upsert(METRICS).on_conflict_do_nothing(index_elements=keys), rows)
     for higher_is_better in (True, False):
         summaries = _summarise(run_id, [p for p in points if p.higher_is_better is higher_is_better])
         if summaries:
-            insertion = upsert(Summary)
+            insertion = upsert(SUMMARIES)
             new = insertion.excluded
             better = new.best > Summary.best if higher_is_better else new.best < Summary.best
             better = or_(Summary.best.is_(None), better)
