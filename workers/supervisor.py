@@ -79,6 +79,7 @@ class Supervisor:
         self._tickets = Tickets(settings.broker)
         self._state = store.READY
         self._stopping = threading.Event()
+        self._waiting: list[int] = []  # runs in our queues when we last looked
         self._stuck_since: float | None = None
         self._told = 0.0  # when, by the monotonic clock
         self._celery: subprocess.Popen[bytes] | None = None
@@ -159,7 +160,10 @@ class Supervisor:
         try:
             self._report()
             self._reconciler.run()
+            if self._collector.record is not None:
+                self._watch_for_a_stuck_pool(self._collector.record.busy)
         except Unreachable as error:
+            self._stuck_since = None  # no wonder
             log.warning("%s; trying again", error)
         except WorkerStuck:
             raise
@@ -177,14 +181,14 @@ class Supervisor:
             known = store.workers(session, self._settings.lease_seconds)
         self._collector.record = next(record for record in known if record.name == self.name)
         self._obey(*wishes)
-        self._watch_for_a_stuck_pool(self._collector.record.busy)
 
     def _watch_for_a_stuck_pool(self, busy: int) -> None:
         """Work that waits while no slot does anything is a fault, whoever's it is; a new Celery worker cures it."""
         with self._database.read() as session:
             waiting = history.waiting(session, claimable=True)
+        before, self._waiting = self._waiting, [waiting[queue][0] for queue in self._queues if queue in waiting]
         idle = busy == 0 and self._slots > 0 and self._state == store.READY
-        if not idle or not any(queue in waiting for queue in self._queues):
+        if not idle or not self._waiting or self._waiting != before:  # short runs may end between two looks
             self._stuck_since = None
         elif self._stuck_since is None:
             self._stuck_since = time.monotonic()
