@@ -19,20 +19,19 @@ def trainyard_slots(state: Any, slots: int) -> dict[str, int]:
     before = pool.num_processes
     if slots > before:
         pool.grow(slots - before)
-    elif slots < before and _settled(pool):
-        _shrink(pool, before - slots)
+    elif slots < before:
+        _shrink(pool._pool, before - slots)
     if change := pool.num_processes - before:
         consumer._update_prefetch_count(change)  # as Celery's own commands do
-    return {"slots": pool.num_processes if _settled(pool) or slots >= before else before}
-
-
-def _settled(pool: Any) -> bool:
-    """Whether every slot that was started or ended has done so; until then ending another may end the same one."""
-    return bool(len(pool._pool._pool) == pool.num_processes)
+    return {"slots": pool.num_processes}
 
 
 def _shrink(pool: Any, number: int) -> None:
-    try:
-        pool.shrink(number)
-    except ValueError:  # "all processes busy": it has ended as many as were idle
-        return
+    """billiard's `Pool.shrink`, but a slot that is told to end already is not told, and counted, again."""
+    idle = [worker for worker in pool._iterinactive() if not worker._controlled_termination]
+    for worker in idle[:number]:
+        pool._processes -= 1
+        if pool._putlock:
+            pool._putlock.shrink()
+        worker.terminate_controlled()
+        pool.on_shrink(1)
