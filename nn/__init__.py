@@ -1,4 +1,4 @@
-"""The engine: networks, losses, optimizers and the training loop, in NumPy. No files, no database, no queue."""
+"""The engine: networks, losses, optimizers, schedules, the training loop, in NumPy. No files, no database, no queue."""
 
 from nn.activations import ACTIVATIONS, ActivationFunction
 from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
@@ -8,10 +8,34 @@ from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
 from nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, one_hot, softmax
 from nn.metrics import METRICS, Metric, direction, is_better
 from nn.network import LayerSummary, Network
-from nn.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd
+from nn.optimizers import (
+    OPTIMIZERS,
+    AdaGrad,
+    Adam,
+    AdamW,
+    AmsGrad,
+    Momentum,
+    Nadam,
+    Nesterov,
+    Optimizer,
+    RmsProp,
+    Sgd,
+)
 from nn.parameters import FlatBuffer
 from nn.plan import EarlyStopping, Plan
 from nn.registry import Registry, Settings, setting
+from nn.schedules import (
+    SCHEDULES,
+    ConstantRate,
+    CosineDecay,
+    ExponentialDecay,
+    OneCycle,
+    PolynomialDecay,
+    ReduceOnPlateau,
+    Schedule,
+    StepDecay,
+    warmed,
+)
 from nn.splits import split_indices
 from nn.state import State
 from nn.training import Diverged, Epoch, evaluate, train
@@ -24,12 +48,18 @@ __all__ = [
     "METRICS",
     "OPTIMIZERS",
     "SCALERS",
+    "SCHEDULES",
     "Activation",
     "ActivationFunction",
+    "AdaGrad",
     "Adam",
+    "AdamW",
+    "AmsGrad",
     "Array",
     "Arrays",
     "Buffers",
+    "ConstantRate",
+    "CosineDecay",
     "CrossEntropy",
     "Data",
     "Dense",
@@ -37,22 +67,32 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Epoch",
+    "ExponentialDecay",
     "FlatBuffer",
     "Layer",
     "LayerSummary",
     "Loss",
     "MeanSquaredError",
     "Metric",
+    "Momentum",
+    "Nadam",
+    "Nesterov",
     "Network",
+    "OneCycle",
     "Optimizer",
     "Plan",
+    "PolynomialDecay",
+    "ReduceOnPlateau",
     "Registry",
+    "RmsProp",
     "Scaler",
+    "Schedule",
     "Settings",
     "Sgd",
     "Shape",
     "ShapeError",
     "State",
+    "StepDecay",
     "direction",
     "evaluate",
     "is_better",
@@ -61,4 +101,5 @@ __all__ = [
     "softmax",
     "split_indices",
     "train",
+    "warmed",
 ]

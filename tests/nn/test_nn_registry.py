@@ -6,10 +6,22 @@ from pathlib import Path
 import pytest
 
 import nn
-from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, Registry, direction, setting
+from nn import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    LAYERS,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+    SCALERS,
+    SCHEDULES,
+    Registry,
+    direction,
+    setting,
+)
 from nn.registry import field_types
 
-REGISTRIES = [ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS]
+REGISTRIES = [ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, SCHEDULES]
 
 
 def test_the_names_are_those_of_the_job_file():
@@ -17,7 +29,12 @@ def test_the_names_are_those_of_the_job_file():
     assert list(ACTIVATIONS) == ["linear", "relu", "tanh", "sigmoid"]
     assert list(LOSSES) == ["cross_entropy", "mse"]
     assert list(INITIALIZERS) == ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
-    assert list(OPTIMIZERS) == ["sgd", "adam"]
+    assert list(OPTIMIZERS) == [
+        *("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "amsgrad", "nadam"),
+    ]
+    assert list(SCHEDULES) == [
+        *("constant", "step", "exponential", "polynomial", "cosine", "one_cycle", "reduce_on_plateau"),
+    ]
     assert list(METRICS) == ["accuracy", "mae"]
     assert list(SCALERS) == ["standard", "minmax", "none"]
 
@@ -32,7 +49,7 @@ def test_every_part_has_a_sentence_and_its_own_name():
 
 
 def test_every_setting_has_facts_and_a_plain_type():
-    for registry in (LAYERS, LOSSES, OPTIMIZERS):
+    for registry in (LAYERS, LOSSES, OPTIMIZERS, SCHEDULES):
         for part in registry.values():
             for field in dataclasses.fields(part):
                 assert {"above", "least", "below", "most", "choices", "doc"} == set(field.metadata)
@@ -43,7 +60,16 @@ def test_every_setting_has_facts_and_a_plain_type():
 def test_the_first_field_is_what_a_bare_value_means():
     firsts = {name: dataclasses.fields(layer)[0].name for name, layer in LAYERS.items()}
     assert firsts == {"dense": "units", "dropout": "rate", "activation": "function"}
-    assert [dataclasses.fields(part)[0].name for part in OPTIMIZERS.values()] == ["learning_rate"] * 2
+    assert {dataclasses.fields(part)[0].name for part in OPTIMIZERS.values()} == {"learning_rate"}
+    settings = {name: dataclasses.fields(part) for name, part in SCHEDULES.items()}
+    assert {name: fields[0].name for name, fields in settings.items() if fields} == {
+        "step": "every",
+        "exponential": "gamma",
+        "polynomial": "power",
+        "cosine": "final",
+        "one_cycle": "rise",
+        "reduce_on_plateau": "monitor",
+    }
 
 
 @pytest.mark.parametrize(
