@@ -5,7 +5,19 @@ from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
 from nn.data import SCALERS, Data, Scaler
 from nn.initializers import INITIALIZERS
 from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
-from nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, one_hot, softmax
+from nn.losses import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quadratic,
+    one_hot,
+    softmax,
+)
 from nn.metrics import METRICS, Metric, direction, is_better
 from nn.network import LayerSummary, Network
 from nn.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd
@@ -29,6 +41,7 @@ __all__ = [
     "Adam",
     "Array",
     "Arrays",
+    "BinaryCrossEntropy",
     "Buffers",
     "CrossEntropy",
     "Data",
@@ -38,14 +51,18 @@ __all__ = [
     "EarlyStopping",
     "Epoch",
     "FlatBuffer",
+    "Hinge",
+    "Huber",
     "Layer",
     "LayerSummary",
     "Loss",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "Network",
     "Optimizer",
     "Plan",
+    "Quadratic",
     "Registry",
     "Scaler",
     "Settings",
