@@ -5,7 +5,19 @@ from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
 from nn.data import SCALERS, Data, Scaler
 from nn.initializers import INITIALIZERS
 from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
-from nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, one_hot, softmax
+from nn.losses import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quadratic,
+    one_hot,
+    softmax,
+)
 from nn.metrics import METRICS, Metric, direction, is_better
 from nn.network import LayerSummary, Network
 from nn.optimizers import (
@@ -57,6 +69,7 @@ __all__ = [
     "AmsGrad",
     "Array",
     "Arrays",
+    "BinaryCrossEntropy",
     "Buffers",
     "ConstantRate",
     "CosineDecay",
@@ -69,9 +82,12 @@ __all__ = [
     "Epoch",
     "ExponentialDecay",
     "FlatBuffer",
+    "Hinge",
+    "Huber",
     "Layer",
     "LayerSummary",
     "Loss",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "Momentum",
@@ -83,6 +99,7 @@ __all__ = [
     "Plan",
     "PolynomialDecay",
     "ReduceOnPlateau",
+    "Quadratic",
     "Registry",
     "RmsProp",
     "Scaler",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import settings
 
-from nn import CrossEntropy, Data, Dense, Dropout, Network, Optimizer, Plan, Sgd, State, train
+from nn import CrossEntropy, Data, Dense, Dropout, Loss, Network, Optimizer, Plan, Sgd, State, train
 
 law = settings(deadline=None, max_examples=60)
 """For every @given: a busy machine is slow, not wrong."""
@@ -38,6 +38,20 @@ def blobs(samples: int = 60, features: int = 5, classes: int = 3, seed: int = 0)
     labels = rng.integers(0, classes, samples)
     centres = rng.normal(0, 2, (classes, features))
     return Data(centres[labels] + rng.normal(0, 1, (samples, features)), labels)
+
+
+def labels_for(loss: Loss, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Labels that the loss can learn with outputs of the shape (n, outputs): classes, 0 and 1, or numbers."""
+    if "multilabel" in loss.tasks:
+        return rng.integers(0, 2, shape).astype(np.float32)
+    return rng.integers(0, shape[-1], shape[0]) if "classification" in loss.tasks else rng.normal(size=shape)
+
+
+def targets_for(loss: Loss, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Targets for outputs of the shape (..., batch, outputs)."""
+    rows = int(np.prod(shape[:-1]))
+    targets = loss.targets(labels_for(loss, rng, (rows, shape[-1])), shape[-1])
+    return targets.reshape(*shape[:-1], *targets.shape[1:])
 
 
 def small_plan(optimizer: Optimizer | None = None, **changes: object) -> Plan:

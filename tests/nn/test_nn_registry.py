@@ -27,7 +27,7 @@ REGISTRIES = [ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SC
 def test_the_names_are_those_of_the_job_file():
     assert list(LAYERS) == ["activation", "dense", "dropout"]
     assert list(ACTIVATIONS) == ["linear", "relu", "tanh", "sigmoid"]
-    assert list(LOSSES) == ["cross_entropy", "mse"]
+    assert list(LOSSES) == ["cross_entropy", "binary_cross_entropy", "mse", "quadratic", "mae", "huber", "hinge"]
     assert list(INITIALIZERS) == ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
     assert list(OPTIMIZERS) == [
         *("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "amsgrad", "nadam"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nn_tools import blobs, law, trained
+from nn_tools import blobs, labels_for, law, targets_for, trained
 
 from nn import (
     ACTIVATIONS,
@@ -13,6 +13,7 @@ from nn import (
     Adam,
     Buffers,
     CrossEntropy,
+    Data,
     Dense,
     Dropout,
     Network,
@@ -47,6 +48,7 @@ def train_together(plan: Plan, seeds: list[int], features, targets) -> np.ndarra
 def check(widths, activation, rate, loss_name, optimizer, samples, features, batch_size, seeds):
     classes = widths[-1]
     data, loss = blobs(samples, features, classes), LOSSES[loss_name]()
+    data = Data(data.features, labels_for(loss, np.random.default_rng(0), (samples, classes)))
     hidden = [layer for width in widths[:-1] for layer in (Dense(width, activation), Dropout(rate))]
     network = Network([*hidden, Activation("tanh"), Dense(classes)], (features,))
     plan = Plan(network, loss, optimizer, epochs=2, batch_size=batch_size)
@@ -88,16 +90,19 @@ def test_a_member_ends_with_the_bytes_it_has_alone_in_hard_shapes(widths, sample
     check(widths, "relu", 0.25, loss_name, Adam(0.01), samples, features, batch_size, [3, 1, 4])
 
 
-def test_losses_of_a_stack_are_those_of_its_members():
-    rng = np.random.default_rng(0)
-    for batch, classes in ((1, 1), (200, 1), (33, 10), (1, 300)):
-        outputs = rng.normal(size=(3, batch, classes)).astype(np.float32)
-        labels = rng.integers(0, classes, (3, batch))
-        one_hots = np.eye(classes, dtype=np.float32)[labels]
-        for name, targets in (("cross_entropy", labels), ("mse", one_hots)):
-            together = LOSSES[name]().value(outputs, targets)
-            alone = [LOSSES[name]().value(outputs[index], targets[index]) for index in range(3)]
-            assert together.tobytes() == np.array(alone).tobytes()
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_gradients_of_a_stack_are_those_of_its_members(name, weighted):
+    rng, loss = np.random.default_rng(0), LOSSES[name]()
+    for batch, width in ((1, 1), (200, 1), (33, 10), (1, 300)):
+        outputs = rng.normal(size=(3, batch, width)).astype(np.float32)
+        targets = targets_for(loss, rng, outputs.shape)
+        weights = rng.random((3, batch), np.float32) if weighted else np.array([None] * 3)
+        value, gradient = loss(outputs, targets, Buffers(), weights if weighted else None)
+        assert loss.value(outputs, targets, None, weights if weighted else None).tobytes() == value.tobytes()
+        for index in range(3):
+            alone = loss(outputs[index], targets[index], Buffers(), weights[index])
+            assert (value[index].tobytes(), gradient[index].tobytes()) == (alone[0].tobytes(), alone[1].tobytes())
 
 
 def test_two_axes_of_members_are_as_good_as_one():
