@@ -65,7 +65,7 @@ class Relu(ActivationFunction):
         return np.maximum(x, 0, out=out)
 
     def backward(self, x: Array, y: Array, dy: Array, buffers: Buffers) -> Array:
-        positive = np.greater(y, 0, out=buffers.array("positive", y.shape, np.bool_))
+        positive = np.greater(y, 0, out=buffers.like("positive", y, np.bool_))
         return np.multiply(dy, positive, out=dy)
 
 
@@ -78,7 +78,7 @@ class Tanh(ActivationFunction):
         return np.tanh(x, out=out)
 
     def backward(self, x: Array, y: Array, dy: Array, buffers: Buffers) -> Array:
-        slope = np.multiply(y, y, out=buffers.array("slope", y.shape, y.dtype))
+        slope = np.multiply(y, y, out=buffers.like("slope", y))
         np.subtract(1, slope, out=slope)
         return np.multiply(dy, slope, out=dy)
 
@@ -96,6 +96,6 @@ class Sigmoid(ActivationFunction):
         return out
 
     def backward(self, x: Array, y: Array, dy: Array, buffers: Buffers) -> Array:
-        slope = np.subtract(1, y, out=buffers.array("slope", y.shape, y.dtype))
+        slope = np.subtract(1, y, out=buffers.like("slope", y))
         slope *= y
         return np.multiply(dy, slope, out=dy)

@@ -9,19 +9,36 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
-Arrays: TypeAlias = Mapping[str, Array]
 Shape: TypeAlias = tuple[int, ...]
 Noise: TypeAlias = np.random.Generator | Sequence[np.random.Generator]
 """What dropout draws from: one generator, or for a stack one for each member."""
 
 
+class Arrays(dict[str, Array]):
+    """Arrays by name, where the dots of a name are the levels of a tree: 2.residual.1.dense.weight."""
+
+    def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
+        super().__init__(arrays or {})
+        self._groups: dict[str, Arrays] = {}
+
+    def group(self, name: str) -> Arrays:
+        """The arrays below `name`, under what follows it. Made once: layers are given theirs at every step."""
+        found = self._groups.get(name)
+        if found is None:
+            start = f"{name}."
+            below = {key.removeprefix(start): array for key, array in self.items() if key.startswith(start)}
+            found = self._groups[name] = Arrays(below)
+        return found
+
+
 class Buffers:
     """Named arrays that are made once and handed out again at every step, their contents undefined."""
 
-    __slots__ = ("_arrays", "_scopes")
+    __slots__ = ("_alike", "_arrays", "_scopes")
 
     def __init__(self) -> None:
         self._arrays: dict[tuple[str, Shape], Array] = {}
+        self._alike: dict[tuple[str, Shape, Shape], Array] = {}
         self._scopes: dict[str, Buffers] = {}
 
     def array(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
@@ -29,6 +46,23 @@ class Buffers:
         found = self._arrays.get((name, shape))
         if found is None or found.dtype != dtype:
             found = self._arrays[name, shape] = np.empty(shape, dtype)
+        return found
+
+    def zeros(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
+        """The same, but zero when it is made: what the caller never writes, such as a border, stays zero."""
+        found = self._arrays.get((name, shape))
+        if found is None or found.dtype != dtype:
+            found = self._arrays[name, shape] = np.zeros(shape, dtype)
+        return found
+
+    def like(self, name: str, x: Array, dtype: DTypeLike | None = None) -> Array:
+        """An array of x's shape whose axes lie in memory in the same order, so that elementwise work runs along it."""
+        dtype = x.dtype if dtype is None else dtype
+        found = self._alike.get((name, x.shape, x.strides))
+        if found is None or found.dtype != dtype:
+            # A shared array repeated by a stride of 0 has no order of its own.
+            found = np.empty_like(x, dtype, order="C" if 0 in x.strides else "K")
+            self._alike[name, x.shape, x.strides] = found
         return found
 
     def scope(self, name: str) -> Buffers:
@@ -46,6 +80,10 @@ class ShapeError(ValueError):
         who = f"layer {layer_number} ({kind})" if layer_number else (kind or "the layer")
         super().__init__(f"{who} needs {needs} and got {format_shape(input_shape)}")
         self.needs, self.input_shape, self.layer_number, self.kind = needs, input_shape, layer_number, kind
+
+    def at(self, layer_number: int, kind: str) -> ShapeError:
+        """The same, saying which layer it is. What an inner layer cannot take is told by the outermost with `needs`."""
+        return ShapeError(self.needs, self.input_shape, layer_number=layer_number, kind=kind)
 
 
 def format_shape(shape: Shape) -> str:

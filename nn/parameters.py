@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nn.arrays import Array, Shape
+from nn.arrays import Array, Arrays, Shape
 
 
 class FlatBuffer:
@@ -31,18 +31,15 @@ class FlatBuffer:
         self.flat = np.zeros((*stack, size), dtype) if flat is None else flat
         if self.flat.ndim < 1 or self.flat.shape[-1] != size:
             raise ValueError(f"the parameters are {size} numbers, and the vector has the shape {self.flat.shape}")
-        self.views: dict[str, Array] = {}
-        self._groups: dict[str, dict[str, Array]] = {}
-        self._cut()
+        self.views = self._cut()
 
-    def _cut(self) -> None:
-        start = 0
+    def _cut(self) -> Arrays:
+        views, start = Arrays(), 0
         for name, shape in self.shapes.items():
             stop = start + math.prod(shape)
-            view = self.flat[..., start:stop].reshape(*self.stack, *shape, copy=False)
-            group, _, short = name.rpartition(".")
-            self.views[name] = self._groups.setdefault(group, {})[short] = view
+            views[name] = self.flat[..., start:stop].reshape(*self.stack, *shape, copy=False)
             start = stop
+        return views
 
     @property
     def stack(self) -> Shape:
@@ -54,9 +51,9 @@ class FlatBuffer:
         """How many numbers one network has."""
         return int(self.flat.shape[-1])
 
-    def group(self, name: str) -> Mapping[str, Array]:
-        """The views whose names begin with `name`, under what follows the last dot: weight, bias …"""
-        return self._groups.get(name, {})
+    def group(self, name: str) -> Arrays:
+        """The views below `name`: for a layer's name its weight, bias …"""
+        return self.views.group(name)
 
     def member(self, index: int | Shape) -> FlatBuffer:
         """One member of a stack, sharing its memory."""

@@ -20,10 +20,10 @@ class Activation(Layer):
         return self.function
 
     def forward(
-        self, parameters: Arrays, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array]]:
         # Not over x: it may be the previous layer's cache.
-        y = activation_function(self.function).forward(x, buffers.array("y", x.shape, x.dtype))
+        y = activation_function(self.function).forward(x, buffers.like("y", x))
         return y, (x, y)
 
     def backward(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,14 +16,28 @@ class Layer(Settings):
     """A frozen declaration: parameters are passed in, what backward needs is the returned cache.
 
     x is (..., batch, *input_shape). The leading axes are a stack of networks; a layer works on the last ones only, and
-    does for each member exactly what it does for one network. Outputs and caches live in `buffers` and hold until the
+    does for each member exactly what it does for one network. The axes' order in memory is free (images.py has the one
+    of convolutions): a layer reads any, and an elementwise one hands on what it found. Outputs and caches live in `buffers` and hold until the
     next forward with the same buffers. Defaults are those of a layer without parameters that keeps its shape.
     """
 
+    input_axes: ClassVar[frozenset[int] | None] = None
+    """How many axes a sample may have; None: any number."""
+
+    statistics: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that no gradient trains: forward measures them in training, backward writes 0 as their gradient."""
+
+    decayed: ClassVar[frozenset[str]] = frozenset({"weight"})
+    """Parameters that L1, L2 and weight decay act on."""
+
     @property
-    def output_activation(self) -> str:
-        """The activation whose values come out, so that a loss can say whether it can take them."""
+    def output_activation(self) -> str | None:
+        """The activation whose values come out, for a loss to say whether it can take them. None: that of the input."""
         return "linear"
+
+    def least_batch(self, input_shape: Shape) -> int:
+        """How many samples a batch must have for training."""
+        return 1
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """The shape of one sample's output. Raises ShapeError if the layer cannot take `input_shape`."""
@@ -36,9 +50,9 @@ class Layer(Settings):
         """Fill one network's parameters in place; a stack is filled member by member."""
 
     def forward(
-        self, parameters: Arrays, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Any]:
-        """y (..., batch, *output_shape) and what backward needs. x is left as it is."""
+        """y (..., batch, *output_shape) and what backward needs. x is left as it is; a sample of it has `axes` axes."""
         raise NotImplementedError
 
     def backward(

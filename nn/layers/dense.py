@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ class Dense(Layer):
 
     x (..., batch, fan_in), weight (..., fan_in, units), bias (..., units), y (..., batch, units).
     """
+
+    input_axes: ClassVar[frozenset[int] | None] = frozenset({1})
 
     units: int = setting(least=1, doc="how many outputs")
     activation: str = setting("linear", choices=ACTIVATIONS, doc="what is applied to the outputs")
@@ -47,7 +50,7 @@ class Dense(Layer):
             parameters["bias"][...] = 0
 
     def forward(
-        self, parameters: Arrays, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         weight = parameters["weight"]
         shape = (*weight.shape[:-2], x.shape[-2], self.units)  # x may be shared by the whole stack

@@ -20,17 +20,18 @@ class Dropout(Layer):
     rate: float = setting(least=0, below=1, doc="the share of values zeroed")
 
     def forward(
-        self, parameters: Arrays, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Array | None]:
         if not training or self.rate == 0:
             return x, None
         if rng is None:
             raise ValueError("dropout: training needs a random generator")
-        mask = buffers.array("mask", x.shape, x.dtype)
-        draw_uniform(mask, rng)
-        kept = np.greater_equal(mask, self.rate, out=buffers.array("kept", x.shape, np.bool_))
-        np.multiply(kept, 1 / (1 - self.rate), out=mask)
-        return np.multiply(x, mask, out=buffers.array("y", x.shape, x.dtype)), mask
+        # Drawn in the logical order, whatever x's order in memory: a sample's noise must not hang on a layout.
+        draws = buffers.array("draws", x.shape, x.dtype)
+        draw_uniform(draws, rng)
+        kept = np.greater_equal(draws, self.rate, out=buffers.like("kept", x, np.bool_))
+        mask = np.multiply(kept, 1 / (1 - self.rate), out=buffers.like("mask", x))
+        return np.multiply(x, mask, out=buffers.like("y", x)), mask
 
     def backward(
         self,

@@ -1,0 +1,130 @@
+"""Layers in a row: shapes inferred, forward and backward. A network is one; so is the branch of a residual layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.layers.base import Layer
+
+
+class Groups(Protocol):
+    """Arrays, or a FlatBuffer."""
+
+    def group(self, name: str) -> Arrays: ...
+
+
+class Chain:
+    """Layers from `input_shape` to `output_shape`, shapes of one sample. Holds no numbers: parameters are passed in."""
+
+    def __init__(self, layers: Sequence[Layer], input_shape: Sequence[int]) -> None:
+        self.layers = tuple(layers)
+        self.input_shape: Shape = tuple(int(side) for side in input_shape)
+        self.names = layer_names(self.layers)
+        self.shapes = self._infer_shapes()
+        self.output_shape = self.shapes[-1]
+        self.sizes = [
+            {f"{name}.{key}": shape for key, shape in layer.parameter_shapes(taken).items()}
+            for name, layer, taken in zip(self.names, self.layers, self.shapes[:-1], strict=True)
+        ]
+        self.parameter_shapes = {name: shape for sizes in self.sizes for name, shape in sizes.items()}
+        self.size = count_numbers(self.parameter_shapes)
+        self._steps = [
+            (name, layer, len(shape))
+            for name, layer, shape in zip(self.names, self.layers, self.shapes[:-1], strict=True)
+        ]
+        # Below the first layer that learns nobody needs a gradient.
+        self._first = next((index for index, sizes in enumerate(self.sizes) if sizes), len(self.layers))
+
+    def _infer_shapes(self) -> tuple[Shape, ...]:
+        """What goes into each layer, and what comes out of the last."""
+        shapes = [self.input_shape]
+        for number, layer in enumerate(self.layers, 1):
+            try:
+                shapes.append(layer.output_shape(shapes[-1]))
+            except ShapeError as error:
+                raise error.at(number, layer.kind) from error
+        return tuple(shapes)
+
+    @property
+    def output_activation(self) -> str:
+        """The activation whose values come out: the last one that was applied."""
+        found = (layer.output_activation for layer in reversed(self.layers))
+        return next((activation for activation in found if activation is not None), "linear")
+
+    @property
+    def least_batch(self) -> int:
+        """How many samples a batch must have for training."""
+        return max(layer.least_batch(shape) for layer, shape in zip(self.layers, self.shapes[:-1], strict=True))
+
+    @property
+    def statistics(self) -> frozenset[str]:
+        """The names of the parameters that no gradient trains."""
+        return below(self.layers, "statistics")
+
+    @property
+    def decayed(self) -> frozenset[str]:
+        """The names of the parameters that L1, L2 and weight decay act on."""
+        return below(self.layers, "decayed") & self.parameter_shapes.keys()
+
+    def fill(self, parameters: Groups, rng: np.random.Generator) -> None:
+        """Initialise one network's parameters in place, layer by layer."""
+        for name, layer in zip(self.names, self.layers, strict=True):
+            layer.initialise(parameters.group(name), rng)
+
+    def run(
+        self, parameters: Groups, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
+    ) -> tuple[Array, list[Any]]:
+        """Outputs (..., batch, *output_shape) and the layers' caches, valid until the next run with `buffers`."""
+        caches = []
+        for name, layer, axes in self._steps:
+            x, cache = layer.forward(
+                parameters.group(name), x, axes=axes, rng=rng, training=training, buffers=buffers.scope(name)
+            )
+            caches.append(cache)
+        return x, caches
+
+    def run_back(
+        self,
+        parameters: Groups,
+        gradients: Groups,
+        caches: Sequence[Any],
+        dy: Array,
+        *,
+        buffers: Buffers,
+        input_gradient: bool,
+    ) -> Array | None:
+        """Write every gradient; return dx (..., batch, *input_shape) if asked. dy is overwritten."""
+        first = 0 if input_gradient else self._first
+        dx: Array | None = dy
+        for index in range(len(self.layers) - 1, first - 1, -1):
+            assert dx is not None
+            name, wanted = self.names[index], input_gradient or index > first
+            dx = self.layers[index].backward(
+                parameters.group(name),
+                gradients.group(name),
+                caches[index],
+                dx,
+                buffers=buffers.scope(name),
+                input_gradient=wanted,
+            )
+        return dx if input_gradient else None
+
+
+def layer_names(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """1.dense, 2.dropout … as in the names of parameters."""
+    return tuple(f"{number}.{layer.kind}" for number, layer in enumerate(layers, 1))
+
+
+def below(layers: Sequence[Layer], attribute: str) -> frozenset[str]:
+    """The parameter names that the layers' attribute holds, each behind its layer's name."""
+    pairs = zip(layer_names(layers), layers, strict=True)
+    return frozenset(f"{name}.{key}" for name, layer in pairs for key in getattr(layer, attribute))
+
+
+def count_numbers(shapes: Mapping[str, Shape]) -> int:
+    return sum(map(math.prod, shapes.values()))
