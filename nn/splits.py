@@ -6,7 +6,6 @@ import numpy as np
 
 from nn.arrays import Array
 
-
 Split = tuple[Array, Array, Array]
 
 

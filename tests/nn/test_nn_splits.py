@@ -34,6 +34,74 @@ def test_the_rows_of_a_split_are_those_of_version_0_1(labels, validation, test, 
 
 
 @law
+@given(labels_of, parts, parts, st.booleans(), st.integers(0, 99))
+def test_a_split_has_every_sample_once_in_order_and_the_same_for_the_same_seed(
+    labels, validation, test, stratify, seed
+):
+    counts = [int(len(labels) * part) for part in (validation, test)]
+    if stratify and len(labels) - sum(counts) < len(np.unique(labels)):
+        with pytest.raises(ValueError, match="too few to keep one of each"):
+            split_indices(labels, *counts, True, seed)
+        return
+    split = split_indices(labels, *counts, stratify, seed)
+    assert sorted(np.concatenate(split)) == list(range(len(labels)))
+    assert all((np.diff(part) > 0).all() for part in split)
+    assert [len(split[1]), len(split[2])] == counts
+    assert not stratify or set(labels[split[0]]) == set(labels)
+    again = split_indices(labels, *counts, stratify, seed)
+    assert all((first == second).all() for first, second in zip(split, again, strict=True))
+
+
+@law
+@given(
+    st.lists(st.integers(10, 40), min_size=1, max_size=6), st.floats(0.1, 0.3), st.floats(0.1, 0.3), st.integers(0, 99)
+)
+def test_a_stratified_split_has_each_class_in_its_share_within_one(counts, validation, test, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    split = split_indices(labels, validation, test, True, seed)
+    assert [len(part) for part in split[1:]] == [int(len(labels) * part + 0.5) for part in (validation, test)]
+    for label, count in enumerate(counts):
+        for part in split[1:]:
+            assert abs((labels[part] == label).sum() - len(part) * count / len(labels)) < 1
+
+
+def test_larger_classes_stand_in_for_those_with_one_sample():
+    labels = np.array([0] * 90 + list(range(1, 11)))
+    train, validation, test = split_indices(labels, 0.2, 0.1, True, 0)
+    assert set(labels[train]) == set(range(11))
+    assert (len(validation), len(test)) == (20, 10)
+
+
+def test_a_split_may_be_counted_and_another_seed_gives_another():
+    labels = np.arange(100) % 4
+    one, two = (split_indices(labels, 20, 8, True, seed) for seed in (0, 1))
+    assert [len(part) for part in one] == [72, 20, 8]
+    assert any((first != second).any() for first, second in zip(one, two, strict=True))
+
+
+def test_no_validation_and_no_test_is_a_split_too():
+    train, validation, test = split_indices(np.arange(5) % 2, 0, 0.0, True, 0)
+    assert (len(train), len(validation), len(test)) == (5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "validation", "test", "sentence"),
+    [
+        ([0, 1], 0.5, 0.5, "too few"),
+        ([0, 1, 2, 3], 0.5, 0.0, "too few to keep one of each of 4 classes"),
+        ([0] * 20, 0.001, 0.0, "0.001 of them for validation is none"),
+        ([0] * 20, 1.5, 0.0, "validation is a fraction"),
+        ([0] * 20, 0.1, -1, "test is a fraction"),
+        ([0] * 20, 30, 0, "too few"),
+        ([0.5] * 20, 0.1, 0.1, "stratify needs class labels"),
+    ],
+)
+def test_an_impossible_split_is_told_in_a_sentence(labels, validation, test, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        split_indices(np.array(labels), validation, test, True, 0)
+
+
+@law
 @given(groups_of, parts, parts, st.integers(0, 99))
 def test_groups_are_never_split_and_no_part_exceeds_its_share_by_a_whole_group(groups, validation, test, seed):
     wanted = [int(len(groups) * part) for part in (validation, test)]
