@@ -2,7 +2,8 @@
 
 from nn.activations import ACTIVATIONS, ActivationFunction
 from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
-from nn.data import SCALERS, Data, Scaler
+from nn.augmentation import Augmentation, ImageAugmentation
+from nn.data import Data
 from nn.initializers import INITIALIZERS
 from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
 from nn.losses import (
@@ -35,6 +36,7 @@ from nn.optimizers import (
 )
 from nn.parameters import FlatBuffer
 from nn.plan import EarlyStopping, Plan
+from nn.preparation import FILLS, SCALERS, ByteScaler, Missing, Preparation, Scaler
 from nn.registry import Registry, Settings, setting
 from nn.schedules import (
     SCHEDULES,
@@ -49,11 +51,13 @@ from nn.schedules import (
     warmed,
 )
 from nn.splits import split_indices
+from nn.splits import fold_indices, given_indices, grouped_indices, split_indices
 from nn.state import State
 from nn.training import Diverged, Epoch, evaluate, train
 
 __all__ = [
     "ACTIVATIONS",
+    "FILLS",
     "INITIALIZERS",
     "LAYERS",
     "LOSSES",
@@ -73,6 +77,9 @@ __all__ = [
     "Buffers",
     "ConstantRate",
     "CosineDecay",
+    "Augmentation",
+    "Buffers",
+    "ByteScaler",
     "CrossEntropy",
     "Data",
     "Dense",
@@ -84,6 +91,7 @@ __all__ = [
     "FlatBuffer",
     "Hinge",
     "Huber",
+    "ImageAugmentation",
     "Layer",
     "LayerSummary",
     "Loss",
@@ -93,6 +101,7 @@ __all__ = [
     "Momentum",
     "Nadam",
     "Nesterov",
+    "Missing",
     "Network",
     "OneCycle",
     "Optimizer",
@@ -100,6 +109,7 @@ __all__ = [
     "PolynomialDecay",
     "ReduceOnPlateau",
     "Quadratic",
+    "Preparation",
     "Registry",
     "RmsProp",
     "Scaler",
@@ -112,6 +122,9 @@ __all__ = [
     "StepDecay",
     "direction",
     "evaluate",
+    "fold_indices",
+    "given_indices",
+    "grouped_indices",
     "is_better",
     "one_hot",
     "setting",

@@ -60,7 +60,8 @@ def train(
         began = time.perf_counter()
         shuffle = copy_generator(state.shuffle)
         order = shuffle.permutation(len(data))
-        batches = minibatches(data.features, targets, order, plan.batch_size, state.cursor)
+        gathered = minibatches(data.features, targets, order, plan.batch_size, state.cursor)
+        batches = ((data.augmented(x, state.noise, buffers.scope("images")), known) for x, known in gathered)
         completed = run_steps(plan, state, batches, gradients, buffers, stop)
         state.seconds += time.perf_counter() - began
         if not completed:
@@ -158,7 +159,7 @@ def evaluate(plan: Plan, parameters: Array | FlatBuffer, data: Data) -> dict[str
     with np.errstate(all="ignore"):
         for start in range(0, len(data), batch_size):
             part = slice(start, start + batch_size)
-            outputs, _ = plan.network.forward(parameters, data.features[part], buffers=buffers)
+            outputs, _ = plan.network.forward(parameters, data.inputs(data.features[part]), buffers=buffers)
             value = plan.loss.value(outputs, targets[part], buffers.scope("loss"))
             add_totals(plan, totals, value, outputs, targets[part], buffers.scope("loss"))
     return {name: total / len(data) for name, total in totals.items()}
