@@ -18,7 +18,7 @@ from nn.losses import (
     one_hot,
     softmax,
 )
-from nn.metrics import METRICS, Metric, direction, is_better
+from nn.metrics import METRICS, Metric, confusion, direction, is_better, per_class
 from nn.network import LayerSummary, Network
 from nn.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd
 from nn.parameters import FlatBuffer
@@ -70,10 +70,12 @@ __all__ = [
     "Shape",
     "ShapeError",
     "State",
+    "confusion",
     "direction",
     "evaluate",
     "is_better",
     "one_hot",
+    "per_class",
     "setting",
     "softmax",
     "split_indices",

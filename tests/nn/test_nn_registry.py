@@ -18,7 +18,10 @@ def test_the_names_are_those_of_the_job_file():
     assert list(LOSSES) == ["cross_entropy", "binary_cross_entropy", "mse", "quadratic", "mae", "huber", "hinge"]
     assert list(INITIALIZERS) == ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
     assert list(OPTIMIZERS) == ["sgd", "adam"]
-    assert list(METRICS) == ["accuracy", "mae"]
+    assert list(METRICS) == [
+        "accuracy", "top_k", "precision", "recall", "f1", "precision_micro", "recall_micro", "f1_micro", "log_loss",
+        "roc_auc", "mae", "rmse", "r2",
+    ]  # fmt: skip
     assert list(SCALERS) == ["standard", "minmax", "none"]
 
 
@@ -32,7 +35,7 @@ def test_every_part_has_a_sentence_and_its_own_name():
 
 
 def test_every_setting_has_facts_and_a_plain_type():
-    for registry in (LAYERS, LOSSES, OPTIMIZERS):
+    for registry in (LAYERS, LOSSES, METRICS, OPTIMIZERS):
         for part in registry.values():
             for field in dataclasses.fields(part):
                 assert {"above", "least", "below", "most", "choices", "doc"} == set(field.metadata)
@@ -96,7 +99,7 @@ def test_a_name_is_taken_once_and_an_unknown_one_is_told():
 
 def test_a_metric_has_a_direction_on_every_split():
     assert [direction(name) for name in ("loss", "val_loss", "mae", "test_mae")] == ["lower"] * 4
-    assert [direction(name) for name in ("accuracy", "val_accuracy", "test_accuracy")] == ["higher"] * 3
+    assert [direction(name) for name in ("accuracy", "val_accuracy", "test_top_3")] == ["higher"] * 3
     with pytest.raises(KeyError, match="beauty"):
         direction("val_beauty")
 
