@@ -19,7 +19,7 @@ from nn.losses import (
     one_hot,
     softmax,
 )
-from nn.metrics import METRICS, Metric, direction, is_better
+from nn.metrics import METRICS, Metric, confusion, direction, is_better, per_class
 from nn.network import LayerSummary, Network
 from nn.optimizers import (
     OPTIMIZERS,
@@ -118,6 +118,7 @@ __all__ = [
     "ShapeError",
     "State",
     "StepDecay",
+    "confusion",
     "direction",
     "evaluate",
     "fold_indices",
@@ -125,6 +126,7 @@ __all__ = [
     "grouped_indices",
     "is_better",
     "one_hot",
+    "per_class",
     "setting",
     "softmax",
     "split_indices",

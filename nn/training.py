@@ -104,7 +104,8 @@ def add_totals(
     """Add a batch's loss and metrics, weighted by its samples."""
     totals["loss"] += float(value) * len(outputs)
     for name, metric in plan.metric_parts:
-        totals[name] += float(metric.total(outputs, targets, buffers))
+        labels = targets if targets.dtype.kind == "i" or "regression" in metric.tasks else targets.argmax(axis=-1)
+        totals[name] += float(metric.statistics(outputs, labels, buffers)[0])
 
 
 def epoch_metrics(plan: Plan, state: State, samples: int, validation: Data | None) -> dict[str, float]:

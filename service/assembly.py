@@ -174,7 +174,7 @@ def outline(spec: Spec, dataset: Dataset) -> Outline:
     network = _network(resolved, schema)
     resolved = _with_stratify(resolved, dataset)
     train_rows, validation_rows, test_rows = _split(resolved, dataset)
-    metrics = tuple(name for name, metric in METRICS.items() if schema.task in metric.tasks)
+    metrics = tuple(name for name, metric in METRICS.items() if metric.usual and schema.task in metric.tasks)
     _check_batch_size(resolved, len(train_rows))
     _check_monitor(resolved, metrics, len(validation_rows) > 0)
     stopping = resolved.train.early_stopping

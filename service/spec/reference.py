@@ -40,7 +40,8 @@ def reference() -> str:
         ("Scalers", "What `data.scale` can be; measured on the training rows alone.", SCALERS),
         (
             "Metrics",
-            "Measured every epoch when they fit the task; with `val_` before the name, on validation.",
+            "accuracy and mae are measured every epoch, with `val_` before the name on validation; the others that fit "
+            "the task and the loss by `trainyard evaluate`.",
             METRICS,
         ),
     )

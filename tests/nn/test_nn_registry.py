@@ -35,7 +35,10 @@ def test_the_names_are_those_of_the_job_file():
     assert list(SCHEDULES) == [
         *("constant", "step", "exponential", "polynomial", "cosine", "one_cycle", "reduce_on_plateau"),
     ]
-    assert list(METRICS) == ["accuracy", "mae"]
+    assert list(METRICS) == [
+        "accuracy", "top_k", "precision", "recall", "f1", "precision_micro", "recall_micro", "f1_micro", "log_loss",
+        "roc_auc", "mae", "rmse", "r2",
+    ]  # fmt: skip
     assert list(SCALERS) == ["standard", "minmax", "none"]
 
 
@@ -49,7 +52,7 @@ def test_every_part_has_a_sentence_and_its_own_name():
 
 
 def test_every_setting_has_facts_and_a_plain_type():
-    for registry in (LAYERS, LOSSES, OPTIMIZERS, SCHEDULES):
+    for registry in (LAYERS, LOSSES, METRICS, OPTIMIZERS, SCHEDULES):
         for part in registry.values():
             for field in dataclasses.fields(part):
                 assert {"above", "least", "below", "most", "choices", "doc"} == set(field.metadata)
@@ -122,7 +125,7 @@ def test_a_name_is_taken_once_and_an_unknown_one_is_told():
 
 def test_a_metric_has_a_direction_on_every_split():
     assert [direction(name) for name in ("loss", "val_loss", "mae", "test_mae")] == ["lower"] * 4
-    assert [direction(name) for name in ("accuracy", "val_accuracy", "test_accuracy")] == ["higher"] * 3
+    assert [direction(name) for name in ("accuracy", "val_accuracy", "test_top_3")] == ["higher"] * 3
     with pytest.raises(KeyError, match="beauty"):
         direction("val_beauty")
 
