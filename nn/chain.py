@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +21,10 @@ class Groups(Protocol):
 class Chain:
     """Layers from `input_shape` to `output_shape`, shapes of one sample. Holds no numbers: parameters are passed in."""
 
-    def __init__(self, layers: Sequence[Layer], input_shape: Sequence[int]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], input_shape: Sequence[int], frozen: Collection[int] = frozenset()
+    ) -> None:
+        """`frozen` are the numbers, from 1, of layers that keep their parameters and their statistics."""
         self.layers = tuple(layers)
         self.input_shape: Shape = tuple(int(side) for side in input_shape)
         self.names = layer_names(self.layers)
@@ -33,12 +36,17 @@ class Chain:
         ]
         self.parameter_shapes = {name: shape for sizes in self.sizes for name, shape in sizes.items()}
         self.size = count_numbers(self.parameter_shapes)
+        self.frozen = frozenset(frozen)
+        # A frozen layer's statistics stay as they are: it works as in evaluation. Dropout goes on.
+        still = [number in self.frozen and bool(layer.statistics) for number, layer in enumerate(self.layers, 1)]
+        shapes = self.shapes[:-1]
         self._steps = [
-            (name, layer, len(shape))
-            for name, layer, shape in zip(self.names, self.layers, self.shapes[:-1], strict=True)
+            (name, layer, len(shape), not fixed)
+            for name, layer, shape, fixed in zip(self.names, self.layers, shapes, still, strict=True)
         ]
         # Below the first layer that learns nobody needs a gradient.
-        self._first = next((index for index, sizes in enumerate(self.sizes) if sizes), len(self.layers))
+        learning = (index for index, sizes in enumerate(self.sizes) if sizes and index + 1 not in self.frozen)
+        self._first = next(learning, len(self.layers))
 
     def _infer_shapes(self) -> tuple[Shape, ...]:
         """What goes into each layer, and what comes out of the last."""
@@ -81,9 +89,9 @@ class Chain:
     ) -> tuple[Array, list[Any]]:
         """Outputs (..., batch, *output_shape) and the layers' caches, valid until the next run with `buffers`."""
         caches = []
-        for name, layer, axes in self._steps:
+        for name, layer, axes, learns in self._steps:
             x, cache = layer.forward(
-                parameters.group(name), x, axes=axes, rng=rng, training=training, buffers=buffers.scope(name)
+                parameters.group(name), x, axes=axes, rng=rng, training=training and learns, buffers=buffers.scope(name)
             )
             caches.append(cache)
         return x, caches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,18 +70,41 @@ class Data:
         return self.augment(features, rng, buffers, shift=self.shift, scale=self.scale)
 
 
+class Batch(NamedTuple):
+    """x (batch, ...), the loss's targets, the labels that metrics read, and the samples' weights if they have any."""
+
+    x: Array
+    targets: Array
+    labels: Array
+    weights: Array | None
+
+
 def minibatches(
-    features: Array, targets: Array, order: Array, batch_size: int, start: int = 0
-) -> Iterator[tuple[Array, Array]]:
+    data: Data, targets: Array, labels: Array, order: Array, batch_size: int, start: int = 0
+) -> Iterator[Batch]:
     """Batches of the samples in `order` from its place `start` (a whole number of batches); the last may be smaller.
 
     Many batches are gathered at once, since one large gather costs a small part of as many small ones, yet not so many
-    that memory grows with the data or the rows have left the cache before they are used.
+    that memory grows with the data or the rows have left the cache before they are used. Images to be augmented come
+    as they are stored: augmenting draws random numbers, which belongs into the step.
     """
-    row_bytes = max(1, features.nbytes // max(1, len(features)))
+    row_bytes = max(1, 4 * data.features[:1].size)
     rows = max(1, CHUNK // (row_bytes * batch_size)) * batch_size
     for first in range(start, len(order), rows):
         chosen = order[first : first + rows]
-        x, y = features.take(chosen, axis=0), targets.take(chosen, axis=0)
+        x = data.features.take(chosen, axis=0)
+        x = x if data.augment else data.inputs(x)
+        compared = targets.take(chosen, axis=0)
+        known = compared if labels is targets else labels.take(chosen, axis=0)
+        weights = None if data.weights is None else data.weights.take(chosen)
         for begin in range(0, len(chosen), batch_size):
-            yield x[begin : begin + batch_size], y[begin : begin + batch_size]
+            part = slice(begin, begin + batch_size)
+            yield Batch(x[part], compared[part], known[part], None if weights is None else weights[part])
+
+
+def in_order(data: Data, targets: Array, labels: Array, batch_size: int) -> Iterator[Batch]:
+    """All samples once as they stand, for evaluation: nothing is gathered, nothing augmented."""
+    for start in range(0, len(data), batch_size):
+        part = slice(start, start + batch_size)
+        weights = None if data.weights is None else data.weights[part]
+        yield Batch(data.inputs(data.features[part]), targets[part], labels[part], weights)

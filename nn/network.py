@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 from nn.arrays import Array, Buffers, Noise, Shape
 from nn.chain import Chain, count_numbers
 from nn.layers import Layer
-from nn.parameters import FlatBuffer
+from nn.parameters import FlatBuffer, spans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +29,17 @@ class LayerSummary:
 class Network(Chain):
     """Layers from `input_shape` to `output_shape`, shapes of one sample. Holds no numbers: parameters are passed in."""
 
-    def __init__(self, layers: Sequence[Layer], input_shape: Sequence[int]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], input_shape: Sequence[int], frozen: Collection[int] = frozenset()
+    ) -> None:
         if not layers:
             raise ValueError("a network needs at least one layer")
-        super().__init__(layers, input_shape)
+        super().__init__(layers, input_shape, frozen)
+        if self.size and self._first == len(self.layers):
+            raise ValueError("every layer with parameters is frozen; there is nothing to train")
+        kept = frozenset(name for name in self.parameter_shapes if int(name.partition(".")[0]) in self.frozen)
+        self.frozen_spans = spans(self.parameter_shapes, kept)
+        self.decayed_spans = spans(self.parameter_shapes, self.decayed - kept)
 
     def summary(self) -> list[LayerSummary]:
         rows = zip(self.layers, self.shapes[1:], self.sizes, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -65,3 +65,16 @@ class FlatBuffer:
     def like(self) -> FlatBuffer:
         """Zeros of the same layout, stack and type, for gradients."""
         return FlatBuffer(self.shapes, self.flat.dtype, stack=self.stack)
+
+
+def spans(shapes: Mapping[str, Shape], names: Collection[str]) -> tuple[slice, ...]:
+    """Where the named parameters lie in the vector, neighbours together."""
+    found: list[slice] = []
+    start = 0
+    for name, shape in shapes.items():
+        stop = start + math.prod(shape)
+        if name in names:
+            begin = found.pop().start if found and found[-1].stop == start else start
+            found.append(slice(begin, stop))
+        start = stop
+    return tuple(found)

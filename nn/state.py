@@ -13,20 +13,25 @@ from numpy.typing import DTypeLike
 from nn.arrays import Array, Arrays
 from nn.parameters import FlatBuffer
 from nn.plan import Plan
+from nn.totals import Totals
 
 COUNTERS: Mapping[str, type] = {
     "epoch": int,
     "cursor": int,
     "samples": int,
     "seconds": float,
+    "elapsed": float,
     "best_epoch": int,
     "best_value": float,
     "waited": int,
     "wait_value": float,
-    "stopped_early": bool,
-    "finished": bool,
+    "rate_scale": float,
+    "rate_waited": int,
+    "rate_value": float,
+    "ended": str,
 }
-MAYBE = {"best_epoch", "best_value", "wait_value"}  # None until an epoch has ended
+MAYBE = {"best_epoch", "best_value", "wait_value", "rate_value", "ended"}  # None until an epoch has ended
+ENDINGS = ("epochs", "early_stopping", "target", "max_seconds")
 
 
 @dataclass
@@ -34,7 +39,10 @@ class State:
     """Where a training stands, always between two steps when anyone but `train` looks.
 
     `epoch` counts finished epochs and `cursor` the samples of the current one that are done. `shuffle` stands where it
-    stood at the epoch's start, so that the epoch's order can be drawn again; `noise` moves with every dropout.
+    stood at the epoch's start, so that the epoch's order can be drawn again; `noise` moves with every dropout and every
+    augmented image. `average` is the moving average of the parameters, where the plan asks for one. `seconds` are the
+    current epoch's, `elapsed` those of all finished ones. `rate_…` belong to a schedule that waits for a plateau.
+    `ended` is why the training has ended (one of ENDINGS), or None.
     """
 
     parameters: FlatBuffer
@@ -45,21 +53,34 @@ class State:
     cursor: int = 0
     samples: int = 0
     seconds: float = 0.0
-    totals: dict[str, float] = field(default_factory=dict)
+    elapsed: float = 0.0
+    totals: Totals = field(default_factory=lambda: Totals({}))
+    average: FlatBuffer | None = None
     best: FlatBuffer | None = None
     best_epoch: int | None = None
     best_value: float | None = None
     waited: int = 0
     wait_value: float | None = None
-    stopped_early: bool = False
-    finished: bool = False
+    rate_scale: float = 1.0
+    rate_waited: int = 0
+    rate_value: float | None = None
+    ended: str | None = None
 
     @classmethod
-    def start(cls, plan: Plan, dtype: DTypeLike = np.float32) -> State:
-        """The state before the first step; all of it follows from the plan's seed."""
+    def start(cls, plan: Plan, dtype: DTypeLike = np.float32, begin: Arrays | None = None) -> State:
+        """The state before the first step; all of it follows from the plan's seed and from `begin`.
+
+        `begin` holds another network's parameters by name; those of the same name and shape replace what was drawn.
+        """
         weights, shuffle, noise = generators(plan.seed)
         parameters = plan.network.initialise(weights, dtype)
-        return cls(parameters, plan.optimizer.init(parameters.flat), shuffle, noise, totals=_no_totals(plan))
+        for name, array in (begin or {}).items():
+            if plan.network.parameter_shapes.get(name) == array.shape:
+                parameters.views[name][...] = array
+        optimizer = plan.optimizer.init(parameters.flat)
+        state = cls(parameters, optimizer, shuffle, noise, totals=Totals(plan.metric_parts))
+        state.average = parameters.copy() if plan.average is not None else None
+        return state
 
     @property
     def step(self) -> int:
@@ -67,29 +88,37 @@ class State:
         return int(self.optimizer.step)
 
     @property
+    def finished(self) -> bool:
+        return self.ended is not None
+
+    @property
+    def last_parameters(self) -> FlatBuffer:
+        """What the network answers with now: the moving average if there is one."""
+        return self.parameters if self.average is None else self.average
+
+    @property
     def best_parameters(self) -> FlatBuffer:
         """Those of the best epoch, or the current ones while there is none."""
-        return self.parameters if self.best is None else self.best
+        return self.last_parameters if self.best is None else self.best
 
     def begin_epoch(self) -> None:
         self.cursor, self.seconds = 0, 0.0
-        self.totals = dict.fromkeys(self.totals, 0.0)
+        self.totals = Totals(self.totals.metrics)
 
     def keep_best(self, epoch: int, value: float) -> None:
         if self.best is None:
-            self.best = self.parameters.copy()
-        np.copyto(self.best.flat, self.parameters.flat)
+            self.best = self.last_parameters.copy()
+        np.copyto(self.best.flat, self.last_parameters.flat)
         self.best_epoch, self.best_value = epoch, value
 
     def snapshot(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Copies of the vectors, and the rest as values that survive JSON: no NaN, no integer above 64 bits."""
         vectors = {"parameters": self.parameters.flat, **_optimizer_vectors(self.optimizer)}
-        if self.best is not None:
-            vectors["best"] = self.best.flat
+        vectors |= {name: kept.flat for name in ("average", "best") if (kept := getattr(self, name)) is not None}
         counters: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
         counters |= {
             "step": self.step,
-            "totals": dict(self.totals),
+            "totals": self.totals.document(),
             "layout": {name: list(shape) for name, shape in self.parameters.shapes.items()},
             "generators": {"shuffle": pack_generator(self.shuffle), "noise": pack_generator(self.noise)},
         }
@@ -104,15 +133,16 @@ class State:
         optimizer = plan.optimizer.init(parameters)._replace(step=counters["step"])
         expected = {"parameters", *_optimizer_vectors(optimizer)}
         expected |= {"best"} if values["best_epoch"] is not None else set()
+        expected |= {"average"} if plan.average is not None else set()
         if set(arrays) != expected:
             raise ValueError(f"checkpoint: the arrays are {sorted(arrays)} and should be {sorted(expected)}")
         for name, vector in _optimizer_vectors(optimizer).items():
             vector[...] = _checked_vector(arrays, name, plan.network.size, parameters.dtype)
         shuffle, noise = (unpack_generator(counters["generators"][name]) for name in ("shuffle", "noise"))
         state = cls(layout, optimizer, shuffle, noise, **values)
-        if "best" in arrays:
-            best = _checked_vector(arrays, "best", plan.network.size, parameters.dtype)
-            state.best = FlatBuffer(plan.network.parameter_shapes, flat=np.array(best))
+        for name in expected & {"average", "best"}:
+            kept = _checked_vector(arrays, name, plan.network.size, parameters.dtype)
+            setattr(state, name, FlatBuffer(plan.network.parameter_shapes, flat=np.array(kept)))
         return state
 
 
@@ -157,10 +187,6 @@ def copy_generator(generator: np.random.Generator) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def _no_totals(plan: Plan) -> dict[str, float]:
-    return dict.fromkeys(("loss", *plan.metrics), 0.0)
-
-
 def _optimizer_vectors(state: Any) -> dict[str, Array]:
     """The vectors of an optimizer's state by their name in a snapshot."""
     fields = state._asdict().items()
@@ -188,14 +214,12 @@ def _checked_counters(plan: Plan, counters: Mapping[str, Any]) -> dict[str, Any]
         raise ValueError(f"checkpoint: it is of another network, with {counters['layout']} instead of {layout}")
     for name, kind in {**COUNTERS, "step": int}.items():
         _check_number(name, counters[name], kind)
-    totals = _checked_table(counters, "totals", _no_totals(plan))
-    for name, total in totals.items():
-        _check_number(f"total {name}", total, float)
+    totals = Totals.from_document(plan.metric_parts, counters["totals"])
     _checked_table(counters, "generators", ("shuffle", "noise"))
     _check_consistent(plan, counters)
-    # JSON may have changed the order of keys and written 1.0 as 1.
+    # JSON may have written 1.0 as 1.
     values = {name: _as(kind, counters[name]) for name, kind in COUNTERS.items()}
-    return {**values, "totals": {name: float(totals[name]) for name in _no_totals(plan)}}
+    return {**values, "totals": totals}
 
 
 def _as(kind: type, value: Any) -> Any:
@@ -214,7 +238,9 @@ def _check_number(name: str, value: Any, kind: type) -> None:
     if value is None and name in MAYBE:
         return
     right = type(value) is kind or (kind is float and type(value) is int)
-    if not right or (kind is not bool and not math.isfinite(value)) or (kind is int and value < 0):
+    if kind is str:
+        right = value in ENDINGS
+    if not right or (kind is not str and not math.isfinite(value)) or (kind is int and value < 0):
         raise ValueError(f"checkpoint: {name} is {value!r}, which is not a {kind.__name__} that it can be")
 
 
@@ -226,8 +252,8 @@ def _check_consistent(plan: Plan, counters: Mapping[str, Any]) -> None:
         f"the cursor {cursor} is not at a batch of {plan.batch_size}": cursor % plan.batch_size != 0,
         f"the best epoch is {best_epoch} after {epoch}": best_epoch is not None and not 1 <= best_epoch <= epoch,
         "the best epoch and its value do not go together": (best_epoch is None) != (counters["best_value"] is None),
-        "finished does not agree with the epochs": counters["finished"]
-        != (counters["stopped_early"] or epoch == plan.epochs),
+        f"it says {counters['ended']} after {epoch} epochs": (counters["ended"] is None) != (epoch < plan.epochs)
+        and counters["ended"] not in ENDINGS[1:],
     }
     for sentence, wrong in faults.items():
         if wrong:

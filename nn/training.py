@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from nn.arrays import Array, Buffers
-from nn.data import Data, minibatches
+from nn.data import Batch, Data, in_order, minibatches
+from nn.descent import average, step
 from nn.metrics import is_better
 from nn.parameters import FlatBuffer
-from nn.plan import EarlyStopping, Plan
+from nn.plan import CONSTANT, EarlyStopping, Plan, Target
+from nn.schedules import ReduceOnPlateau, warmed
 from nn.state import State, copy_generator
+from nn.totals import Totals
 
-__all__ = ["Diverged", "EarlyStopping", "Epoch", "Plan", "State", "evaluate", "train"]
+__all__ = ["Diverged", "EarlyStopping", "Epoch", "Plan", "State", "Target", "evaluate", "train"]
 
 EVALUATION_BATCH = 256
 
@@ -53,67 +56,100 @@ def train(
     `stop` is asked before every step; when it says yes the iterator ends with `state` between two steps, and training
     on from it (or from its snapshot) ends with the same bytes as never having stopped.
     """
-    targets = checked_targets(plan, data)
     monitor = plan.monitor(validation is not None)
-    gradients, buffers = state.parameters.like(), Buffers()
+    loop = Loop(plan, state, data)
     while not state.finished:
         began = time.perf_counter()
         shuffle = copy_generator(state.shuffle)
-        order = shuffle.permutation(len(data))
-        gathered = minibatches(data.features, targets, order, plan.batch_size, state.cursor)
-        batches = ((data.augmented(x, state.noise, buffers.scope("images")), known) for x, known in gathered)
-        completed = run_steps(plan, state, batches, gradients, buffers, stop)
+        completed = loop.steps(shuffle.permutation(len(data)), stop)
         state.seconds += time.perf_counter() - began
         if not completed:
             return
-        metrics = epoch_metrics(plan, state, len(data), validation)
+        metrics = epoch_metrics(plan, state, validation)
         state.shuffle = shuffle
         yield close_epoch(plan, state, metrics, monitor, len(data))
 
 
-def run_steps(
-    plan: Plan,
-    state: State,
-    batches: Iterable[tuple[Array, Array]],
-    gradients: FlatBuffer,
-    buffers: Buffers,
-    stop: Callable[[], bool] | None,
-) -> bool:
-    """One update for each batch; whether the batches were all done. Infinities show in the loss, not in warnings."""
-    network, loss, optimizer, parameters = plan.network, plan.loss, plan.optimizer, state.parameters
-    loss_buffers = buffers.scope("loss")
-    with np.errstate(all="ignore"):
-        for x, targets in batches:
-            if stop is not None and stop():
-                return False
-            outputs, caches = network.forward(parameters, x, rng=state.noise, training=True, buffers=buffers)
-            value, gradient = loss(outputs, targets, loss_buffers)
-            if not math.isfinite(value):
-                raise Diverged(state.epoch + 1, state.step + 1, _cause(x, outputs, targets))
-            add_totals(plan, state.totals, value, outputs, targets, loss_buffers)
-            network.backward(parameters, gradients, caches, gradient, buffers=buffers)
-            state.optimizer = optimizer.update(state.optimizer, parameters.flat, gradients.flat)
-            state.cursor += len(x)
-            state.samples += len(x)
-    return True
+class Loop:
+    """One training's inner loop, with the memory that its steps share."""
+
+    def __init__(self, plan: Plan, state: State, data: Data) -> None:
+        self.plan, self.state, self.data = plan, state, data
+        self.targets = checked_targets(plan, data)
+        self.labels = metric_labels(plan, data, self.targets)
+        self.gradients, self.buffers = state.parameters.like(), Buffers()
+        self.loss_buffers = self.buffers.scope("loss")
+        self.loss = math.nan  # of the last batch
+        self.sum = np.zeros_like(state.parameters.flat) if plan.accumulate > 1 else None
+        self.updates = plan.updates_per_epoch(len(data))
+
+    def steps(self, order: Array, stop: Callable[[], bool] | None) -> bool:
+        """One update for each batch from the cursor on; whether they were all done."""
+        plan, state = self.plan, self.state
+        batches = minibatches(self.data, self.targets, self.labels, order, plan.batch_size, state.cursor)
+        # Infinities show in the loss, not in warnings.
+        with np.errstate(all="ignore"):
+            while state.cursor < len(order):
+                if stop is not None and stop():
+                    return False
+                if self.sum is None:
+                    self.differentiate(next(batches))
+                else:
+                    self.accumulate(batches, self.sum)
+                self.update(learning_rate(plan, state, self.updates))
+        return True
+
+    def differentiate(self, batch: Batch) -> float:
+        """Forward, loss, backward: the gradients of a batch's mean loss. Returns what its samples weigh together."""
+        plan, state, buffers = self.plan, self.state, self.buffers
+        x = batch.x if self.data.augment is None else self.data.augmented(batch.x, state.noise, buffers.scope("images"))
+        outputs, caches = plan.network.forward(state.parameters, x, rng=state.noise, training=True, buffers=buffers)
+        value, gradient = plan.loss(outputs, batch.targets, self.loss_buffers, batch.weights)
+        self.loss = float(value)
+        if not math.isfinite(self.loss):
+            raise Diverged(state.epoch + 1, state.step + 1, _cause(x, outputs, batch.targets))
+        weight = len(x) if batch.weights is None else float(batch.weights.sum())
+        state.totals.add(self.loss, weight, outputs, batch.labels, self.loss_buffers)
+        plan.network.backward(state.parameters, self.gradients, caches, gradient, buffers=buffers)
+        state.cursor += len(x)
+        state.samples += len(x)
+        return weight
+
+    def accumulate(self, batches: Iterator[Batch], total: Array) -> None:
+        """The gradients of several batches' mean loss together, as if they were one large batch."""
+        total[...] = 0
+        weights = 0.0
+        for _, batch in zip(range(self.plan.accumulate), batches, strict=False):
+            weight = self.differentiate(batch)
+            self.gradients.flat *= weight
+            total += self.gradients.flat
+            weights += weight
+        np.divide(total, weights or 1.0, out=self.gradients.flat)
+
+    def update(self, rate: float) -> None:
+        """The next parameters, from the gradients."""
+        plan, state, parameters, gradients = self.plan, self.state, self.state.parameters.flat, self.gradients.flat
+        state.optimizer = step(plan, state.optimizer, parameters, gradients, rate, self.buffers)
+        if state.average is not None:
+            assert plan.average is not None
+            average(state.average.flat, parameters, plan.average, state.step, scratch=gradients)
 
 
-def add_totals(
-    plan: Plan, totals: dict[str, float], value: Array, outputs: Array, targets: Array, buffers: Buffers
-) -> None:
-    """Add a batch's loss and metrics, weighted by its samples."""
-    totals["loss"] += float(value) * len(outputs)
-    for name, metric in plan.metric_parts:
-        labels = targets if targets.dtype.kind == "i" or "regression" in metric.tasks else targets.argmax(axis=-1)
-        totals[name] += float(metric.statistics(outputs, labels, buffers)[0])
+def learning_rate(plan: Plan, state: State, updates: int) -> float:
+    """That of the next step: the optimizer's, times the schedule's factor, times what plateaus made of it."""
+    if plan.schedule is CONSTANT and not plan.warmup:  # small networks take 40 µs a step
+        return plan.optimizer.learning_rate
+    steps, warmup = plan.epochs * updates, round(plan.warmup * updates)
+    factor = warmed(plan.schedule, warmup, state.step, steps, updates)
+    return plan.optimizer.learning_rate * factor * state.rate_scale
 
 
-def epoch_metrics(plan: Plan, state: State, samples: int, validation: Data | None) -> dict[str, float]:
+def epoch_metrics(plan: Plan, state: State, validation: Data | None) -> dict[str, float]:
     """The means of the epoch just run, and those of the validation split with the weights it ended with."""
     began = time.perf_counter()
-    metrics = {name: total / samples for name, total in state.totals.items()}
+    metrics = state.totals.values()
     if validation is not None:
-        measured = evaluate(plan, state.parameters, validation)
+        measured = evaluate(plan, state.last_parameters, validation)
         metrics |= {f"val_{name}": value for name, value in measured.items()}
     state.seconds += time.perf_counter() - began
     # The last update of an epoch is followed by no loss that would show what it did.
@@ -130,40 +166,62 @@ def close_epoch(plan: Plan, state: State, metrics: dict[str, float], monitor: st
     """Move the state to the epoch's end: the best weights, early stopping, counters."""
     value, seconds = metrics[monitor], state.seconds
     state.epoch += 1
+    state.elapsed += seconds
     is_best = is_better(monitor, value, state.best_value)
     if is_best:
         state.keep_best(state.epoch, value)
-    if plan.early_stopping is not None:
-        watch(plan.early_stopping, state, value)
-    state.finished = state.stopped_early or state.epoch == plan.epochs
+    if isinstance(plan.schedule, ReduceOnPlateau):
+        kept = state.rate_value, state.rate_waited, state.rate_scale
+        state.rate_value, state.rate_waited, state.rate_scale = plan.schedule.after(
+            metrics[plan.schedule.monitor], *kept
+        )
+    state.ended = ending(plan, state, metrics)
     if state.finished and plan.early_stopping is not None:
         np.copyto(state.parameters.flat, state.best_parameters.flat)
+        np.copyto(state.last_parameters.flat, state.best_parameters.flat)
     state.begin_epoch()
-    steps = math.ceil(samples / plan.batch_size)
-    return Epoch(state.epoch, metrics, seconds, samples, steps, is_best)
+    return Epoch(state.epoch, metrics, seconds, samples, plan.updates_per_epoch(samples), is_best)
 
 
-def watch(early_stopping: EarlyStopping, state: State, value: float) -> None:
-    """Count the epochs since the metric last got better by more than min_delta."""
+def ending(plan: Plan, state: State, metrics: dict[str, float]) -> str | None:
+    """Why the training ends with this epoch, one of nn.state.ENDINGS, or None if it goes on."""
+    if plan.early_stopping is not None:
+        waited_enough = watch(plan.early_stopping, state, metrics[plan.early_stopping.monitor])
+    if plan.target is not None and not is_better(plan.target.monitor, plan.target.value, metrics[plan.target.monitor]):
+        return "target"
+    if state.epoch == plan.epochs:
+        return "epochs"
+    if plan.early_stopping is not None and waited_enough:
+        return "early_stopping"
+    return "max_seconds" if plan.max_seconds is not None and state.elapsed >= plan.max_seconds else None
+
+
+def watch(early_stopping: EarlyStopping, state: State, value: float) -> bool:
+    """Count the epochs since the metric last got better by more than min_delta; whether they are too many."""
     if is_better(early_stopping.monitor, value, state.wait_value, by=early_stopping.min_delta):
         state.waited, state.wait_value = 0, value
     else:
         state.waited += 1
-        state.stopped_early = state.waited >= early_stopping.patience
+    return state.waited >= early_stopping.patience
 
 
 def evaluate(plan: Plan, parameters: Array | FlatBuffer, data: Data) -> dict[str, float]:
     """Loss and metrics of these parameters on the data, dropout off."""
     targets, parameters, buffers = checked_targets(plan, data), plan.network.parameters(parameters), Buffers()
-    batch_size = max(plan.batch_size, EVALUATION_BATCH)
-    totals = dict.fromkeys(("loss", *plan.metrics), 0.0)
+    labels, totals, kept = metric_labels(plan, data, targets), Totals(plan.metric_parts), []
+    whole = {name: metric for name, metric in plan.metric_parts.items() if metric.whole}
     with np.errstate(all="ignore"):
-        for start in range(0, len(data), batch_size):
-            part = slice(start, start + batch_size)
-            outputs, _ = plan.network.forward(parameters, data.inputs(data.features[part]), buffers=buffers)
-            value = plan.loss.value(outputs, targets[part], buffers.scope("loss"))
-            add_totals(plan, totals, value, outputs, targets[part], buffers.scope("loss"))
-    return {name: total / len(data) for name, total in totals.items()}
+        for batch in in_order(data, targets, labels, max(plan.batch_size, EVALUATION_BATCH)):
+            outputs, _ = plan.network.forward(parameters, batch.x, buffers=buffers)
+            value = plan.loss.value(outputs, batch.targets, buffers.scope("loss"), batch.weights)
+            weight = len(outputs) if batch.weights is None else float(batch.weights.sum())
+            totals.add(float(value), weight, outputs, batch.labels, buffers.scope("loss"))
+            if whole:
+                kept.append(outputs.copy())
+        found = totals.values()
+        for name, metric in whole.items():
+            found[name] = metric.value(metric.statistics(np.concatenate(kept), labels, buffers), len(data))
+    return {name: found[name] for name in ("loss", *plan.metrics)}
 
 
 def checked_targets(plan: Plan, data: Data) -> Array:
@@ -174,6 +232,13 @@ def checked_targets(plan: Plan, data: Data) -> Array:
         found, wanted = data.features.shape[1:], plan.network.input_shape
         raise ValueError(f"a sample has the shape {found}, and the network takes {wanted}")
     return plan.loss.targets(data.labels, plan.outputs)
+
+
+def metric_labels(plan: Plan, data: Data, targets: Array) -> Array:
+    """The labels as metrics read them: int64 (n,) classes, bool (n, labels) for several at once, float32 numbers."""
+    if data.labels.dtype.kind == "i":
+        return data.labels
+    return targets > 0.5 if "multilabel" in plan.loss.tasks else targets
 
 
 def _cause(x: Array, outputs: Array, targets: Array) -> str:

@@ -29,7 +29,7 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
             )
         case State.COMPLETED:
             return (
-                f"run {run.id} completed on {run.worker} after {run.epoch} epochs{_stopped_early(run)}; "
+                f"run {run.id} completed on {run.worker} after {run.epoch} epochs{_ended(run, attempts)}; "
                 f"best: {headline(run)}"
             )
         case State.CANCELLED:
@@ -62,12 +62,14 @@ def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRe
     return f"run {run.id} waits: {reason}; {line}{before}"
 
 
-def _stopped_early(run: RunRecord) -> str:
+def _ended(run: RunRecord, attempts: list[AttemptRecord]) -> str:
+    """Why a run completed before its last epoch, as its attempt says; those of version 0.1 do not."""
     if run.epoch >= run.epochs:
         return ""
     stopping = run.spec.get("train", {}).get("early_stopping") or {}
     monitor = stopping.get("monitor", "the monitored metric")
-    return f" of {run.epochs}: {monitor} had not improved for {stopping.get('patience', 'some')} epochs"
+    older = f"{monitor} had not improved for {stopping.get('patience', 'some')} epochs"
+    return f" of {run.epochs}: {(attempts[-1].reason if attempts else None) or older}"
 
 
 def _after(run: RunRecord) -> str:

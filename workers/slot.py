@@ -12,7 +12,7 @@ from typing import TypeVar
 from threadpoolctl import threadpool_limits
 
 import nn
-from service import assembly, weights
+from service import assembly, beginning, weights
 from service.assembly import Assembly
 from service.datasets import Dataset
 from service.datasets.tensors import pack, unpack
@@ -104,14 +104,16 @@ class Attempt:
     def _prepare(self) -> tuple[Assembly, nn.State]:
         """Rebuild network, data and generators from the spec and the last checkpoint; nothing else is read."""
         dataset = _patiently(lambda: _dataset(self.claim.dataset_sha256))
-        made = assembly.assemble(Spec.from_document(self.claim.spec), dataset)
+        spec = Spec.from_document(self.claim.spec)
+        begin = _patiently(partial(_begin, spec)) if spec.begin is not None else None
+        made = assembly.assemble(spec, dataset, begin)
         try:
             checkpoint = _patiently(self._checkpoint)
             state = nn.State.restore(made.plan, *unpack(checkpoint, "the checkpoint")) if checkpoint else None
         except (blobs.BlobDamaged, DataError, ValueError) as error:
             log.warning("run %d: its checkpoint is of no use, it starts over: %s", self.claim.run_id, error)
             state = None
-        return made, state or nn.State.start(made.plan)
+        return made, state or nn.State.start(made.plan, begin=made.begin)
 
     def _checkpoint(self) -> bytes | None:
         claim = self.claim
@@ -154,20 +156,22 @@ class Attempt:
             tested = nn.evaluate(made.plan, state.best_parameters, made.test)
             best = {f"test_{name}": value for name, value in tested.items()}
             keeper.report(state.epoch, self._points(state.best_epoch or state.epoch, best), self.samples, self.seconds)
-        self._finish(keeper, made, state, Outcome.COMPLETED)
+        self._finish(keeper, made, state, Outcome.COMPLETED, made.plan.why_ended(state.ended))
 
     def _cancel(self, keeper: Keeper, made: Assembly, state: nn.State) -> None:
         self._save(keeper, state)
         self._finish(keeper, made, state, Outcome.CANCELLED)
 
-    def _finish(self, keeper: Keeper, made: Assembly, state: nn.State, outcome: Outcome) -> None:
+    def _finish(
+        self, keeper: Keeper, made: Assembly, state: nn.State, outcome: Outcome, reason: str | None = None
+    ) -> None:
         best, last = (
             weights.pack(parameters, made.scaler, made.spec, made.outline.schema)
-            for parameters in (state.best_parameters, state.parameters)
+            for parameters in (state.best_parameters, state.last_parameters)
         )
         best_id, last_id = (_patiently(partial(blobs.stage, database, data)) for data in (best, last))
         keeper.close()
-        self._end(outcome, kept=WeightsKept(best_id, last_id, weights.sha256(state.best_parameters)))
+        self._end(outcome, reason=reason, kept=WeightsKept(best_id, last_id, weights.sha256(state.best_parameters)))
 
     def _hand_over(self, keeper: Keeper, state: nn.State) -> None:
         self._save(keeper, state)
@@ -192,14 +196,29 @@ class Attempt:
         except LeaseLost as lost:
             log.warning("%s", lost)
 
-    def _end(self, outcome: Outcome, *, error: str | None = None, kept: WeightsKept | None = None) -> None:
+    def _end(
+        self,
+        outcome: Outcome,
+        *,
+        error: str | None = None,
+        reason: str | None = None,
+        kept: WeightsKept | None = None,
+    ) -> None:
+        told = {"error": error, "reason": reason, "weights": kept}
+
         def finish() -> None:
             with database.write() as session:
-                transitions.finish(session, self.claim.run_id, self.claim.attempt, outcome, error=error, weights=kept)
+                transitions.finish(session, self.claim.run_id, self.claim.attempt, outcome, **told)
 
         _patiently(finish)
         metrics.ATTEMPTS.labels(outcome=outcome).inc()
         log.info("run %d: %s%s", self.claim.run_id, outcome, f": {error}" if error else "")
+
+
+def _begin(spec: Spec) -> weights.Weights:
+    """The parameters of another run that this one begins with."""
+    with database.read() as session:
+        return beginning.load(session, spec)
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from nn import LAYERS, LOSSES, OPTIMIZERS, SCALERS, EarlyStopping
+from nn import LAYERS, LOSSES, OPTIMIZERS, SCALERS, SCHEDULES, EarlyStopping, Target, metric
 from service.spec.document import Document
-from service.spec.errors import Path, SpecError, shown
+from service.spec.errors import Path, SpecError, shown, unknown
 from service.spec.parts import Choice, Settings, Strict, choice, settings
 
 VERSION = 1
@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     LayerChoice: TypeAlias = Choice
     LossChoice: TypeAlias = Choice
     OptimizerChoice: TypeAlias = Choice
+    ScheduleChoice: TypeAlias = Choice
     EarlyStoppingSettings: TypeAlias = Settings
+    TargetSettings: TypeAlias = Settings
     ScalerName: TypeAlias = str
 else:
     LayerChoice = choice("layer", LAYERS)
     LossChoice = choice("loss", LOSSES)
     OptimizerChoice = choice("optimizer", OPTIMIZERS)
+    ScheduleChoice = choice("schedule", SCHEDULES)
     EarlyStoppingSettings = settings(EarlyStopping)
+    TargetSettings = settings(Target)
     ScalerName = Literal[tuple(SCALERS)]
 
 
@@ -56,6 +60,29 @@ def _different(names: list[str]) -> list[str]:
     return names
 
 
+def _class_weights(value: Any) -> Any:
+    if value is None or value == "balanced":
+        return value
+    if not isinstance(value, dict) or not value:
+        example = "'balanced' or a mapping of classes to weights such as {spam: 2.0}"
+        raise PydanticCustomError("sentence", f"expected {example}, got {shown(value)}")
+    for name, weight in value.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not number or not 0 <= weight < float("inf"):
+            raise PydanticCustomError(
+                "sentence", f"the weight of '{name}' must be a number from 0, got {shown(weight)}"
+            )
+    return {name: float(weight) for name, weight in value.items()}
+
+
+def _metric_name(name: str) -> str:
+    try:
+        metric(name)
+    except KeyError:
+        raise PydanticCustomError("sentence", unknown("metric", name, METRIC_NAMES)) from None
+    return name
+
+
 OneLine = Annotated[str, AfterValidator(_one_line), Field(max_length=200)]
 Names = Annotated[
     list[OneLine],
@@ -67,6 +94,22 @@ Names = Annotated[
         mode="validation",
     ),
 ]
+
+
+ClassWeights = Annotated[
+    Literal["balanced"] | dict[str, float] | None,
+    BeforeValidator(_class_weights),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"const": "balanced"},
+                {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+            ]
+        },
+        mode="validation",
+    ),
+]
+MetricName = Annotated[OneLine, AfterValidator(_metric_name)]
 
 
 class Split(Strict):
@@ -106,13 +149,52 @@ class DataSection(Strict):
 
 
 class TrainSection(Strict):
-    """How long and in which portions."""
+    """How long, in which portions, and what keeps it in bounds."""
 
     epochs: int = Field(20, ge=1, le=1_000_000, description="passes over the training rows")
-    batch_size: int = Field(32, ge=1, le=2**31 - 1, description="rows in one step")
+    batch_size: int = Field(32, ge=1, le=2**31 - 1, description="rows in one batch")
+    accumulate: int = Field(
+        1, ge=1, le=2**20, description="batches whose gradients make one step together, as one large batch would"
+    )
+    warmup: float = Field(
+        0.0, ge=0, le=1_000_000, description="epochs in which the learning rate rises from 0 before its schedule begins"
+    )
+    l1: float = Field(0.0, ge=0, description="added to the gradient of each weight: this times its sign")
+    l2: float = Field(
+        0.0,
+        ge=0,
+        description="added to the gradient of each weight: this times the weight. Not to biases; not in the loss shown",
+    )
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened to this")
+    clip_value: float | None = Field(None, gt=0, description="largest entry of a gradient; larger ones become this")
+    average: float | None = Field(
+        None, gt=0, lt=1, description="keep a moving average of the weights with this decay, judge and save that"
+    )
+    class_weights: ClassWeights = Field(
+        None,
+        description="how much a row counts by its class: `balanced` (all classes the same in all), or a mapping of "
+        "classes to numbers, 1 for those it leaves out",
+    )
+    freeze: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[], description="numbers of the layers, from 1, that keep the parameters they begin with"
+    )
     early_stopping: EarlyStoppingSettings | None = Field(None, description="stop when a metric no longer improves")
+    target: TargetSettings | None = Field(None, description="stop when a metric is good enough")
+    max_seconds: float | None = Field(
+        None, gt=0, description="stop at the first end of an epoch after this much training, all attempts together"
+    )
     threads: int = Field(
         1, ge=1, le=1024, description="BLAS threads; part of the spec because another number gives other last digits"
+    )
+
+
+class Beginning(Strict):
+    """Begin with another run's parameters instead of new ones: those whose name and shape are the same."""
+
+    run: int = Field(ge=1, le=2**53 - 1, description="the number of the run")
+    weights: Literal["best", "last"] = Field("best", description="which of its weights")
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="the hash that they must have; filled in by submit"
     )
 
 
@@ -133,6 +215,16 @@ class Spec(Strict):
     optimizer: OptimizerChoice = Field(
         default_factory=lambda: OptimizerChoice.model_validate("adam"), description="how the parameters are moved"
     )
+    schedule: ScheduleChoice = Field(
+        default_factory=lambda: ScheduleChoice.model_validate("constant"),
+        description="how the learning rate changes from step to step",
+    )
+    metrics: list[MetricName] | None = Field(
+        None,
+        description="what is measured besides the loss, by name; unless told, accuracy for classes, accuracy and f1 "
+        "for several labels at once, mae and r2 for numbers",
+    )
+    begin: Beginning | None = Field(None, description="begin with another run's parameters (fine-tuning)")
     train: TrainSection = Field(TrainSection(), description="how long and in which portions")
     max_attempts: int = Field(5, ge=1, le=1000, description="how often a run whose worker vanished is tried again")
     seed: int = Field(0, ge=0, le=2**53 - 1, description="decides the split, the first weights and every later draw")

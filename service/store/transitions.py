@@ -253,16 +253,20 @@ def finish(
     outcome: Outcome,
     *,
     error: str | None = None,
+    reason: str | None = None,
     weights: WeightsKept | None = None,
 ) -> None:
-    """End the run as completed, failed or cancelled, and point at the weights that it leaves."""
+    """End the run as completed, failed or cancelled, and point at the weights that it leaves.
+
+    `reason` is told of the attempt alone: why a completed run ended before its last epoch.
+    """
     values: dict[str, Any] = {"state": State(outcome.value), "finished": now(), "lease_until": None, "error": error}
     if outcome is Outcome.COMPLETED:
         values["checkpoint_id"] = None  # the weights stay; the optimizer's state is of no more use
     if weights is not None:
         values |= asdict(weights)
     if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is not None:
-        _end_attempt(session, run_id, attempt, outcome, error)
+        _end_attempt(session, run_id, attempt, outcome, error or reason)
     elif not _ended_so(session, run_id, attempt, outcome):
         raise LeaseLost(run_id, attempt)
 

@@ -59,7 +59,9 @@ def test_mini_batches_are_the_order_cut_in_pieces_from_any_batch_on(samples, bat
     start = min(skipped * batch_size, samples)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nn.data.CHUNK", chunk)
-        batches = list(minibatches(features, features[:, 0], order, batch_size, start))
-    assert [len(x) for x, _ in batches[:-1]] == [batch_size] * max(0, len(batches) - 1)
-    assert [int(value) for x, _ in batches for value in x[:, 0]] == list(order[start:])
-    assert all((x[:, 0] == y).all() for x, y in batches)
+        data = Data(features, np.arange(samples), weights=features[:, 0])
+        batches = list(minibatches(data, features[:, 0], data.labels, order, batch_size, start))
+    assert [len(batch.x) for batch in batches[:-1]] == [batch_size] * max(0, len(batches) - 1)
+    assert [int(value) for batch in batches for value in batch.x[:, 0]] == list(order[start:])
+    for batch in batches:
+        assert all((batch.x[:, 0] == column).all() for column in (batch.targets, batch.labels, batch.weights))

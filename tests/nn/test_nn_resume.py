@@ -37,6 +37,7 @@ def same(first: State, second: State) -> bool:
     return vectors == {name: array.tobytes() for name, array in others.items()} and counters == {
         **numbers,
         "seconds": counters["seconds"],
+        "elapsed": counters["elapsed"],
     }
 
 
@@ -86,7 +87,7 @@ def test_a_snapshot_is_a_copy():
         pass
     assert arrays["parameters"].tobytes() == before
     assert counters["epoch"] == 0
-    assert counters["totals"] == {"loss": 0.0, "accuracy": 0.0}
+    assert counters["totals"] == {"samples": 0, "weight": 0.0, "loss": 0.0, "statistics": {}}
 
 
 def test_a_restored_state_does_not_share_the_arrays_it_was_given():
@@ -99,6 +100,10 @@ def test_a_restored_state_does_not_share_the_arrays_it_was_given():
 
 def damaged(**changes):
     return lambda arrays, counters: counters.update(changes)
+
+
+def totals(**changes):
+    return lambda arrays, counters: counters["totals"].update(changes)
 
 
 def lose(name):
@@ -136,10 +141,17 @@ SIZE = 66  # numbers in the small plan's network: 5 * 7 + 7 + 7 * 3 + 3
         (damaged(best_value=math.nan), "best_value is nan"),
         (damaged(best_value=None), "do not go together"),
         (damaged(best_epoch=3), "best epoch is 3 after 1"),
-        (damaged(finished=True), "finished"),
-        (damaged(totals={"loss": 0.0}), "totals"),
-        (damaged(totals={"loss": math.inf, "accuracy": 0.0}), "total loss is inf"),
-        (damaged(totals=7), "totals"),
+        (damaged(ended="epochs"), "says epochs after 1 epochs"),
+        (damaged(ended="boredom"), "ended is 'boredom'"),
+        (damaged(epoch=3), "says None after 3 epochs"),
+        (damaged(rate_scale=math.inf), "rate_scale is inf"),
+        (damaged(totals=7), "totals should be a table"),
+        (totals(samples=-1), "totals of -1 samples"),
+        (totals(samples=8), "the totals should be of accuracy"),
+        (totals(statistics={"accuracy": [1.0]}), "the totals should be of accuracy"),
+        (totals(samples=8, statistics={"accuracy": 1.0}), "total accuracy is 1.0, not a list"),
+        (totals(samples=8, statistics={"accuracy": [math.inf]}), "total accuracy is inf"),
+        (totals(loss=math.nan), "loss is nan"),
         (damaged(generators={}), "generators"),
         (damaged(generators={"shuffle": 1, "noise": 2}), "generator's state is damaged"),
         (damaged(generators={"shuffle": {"kind": "MT19937"}, "noise": {}}), "generator's state is damaged"),

@@ -71,7 +71,7 @@ def test_early_stopping_goes_back_to_the_best_weights():
     state, history = trained(plan, noise, other)
     losses = [metrics["val_loss"] for metrics in history]
     assert state.finished
-    assert state.stopped_early
+    assert state.ended == "early_stopping"
     assert len(history) < 200
     best = int(np.argmin(losses))
     assert (state.best_epoch, state.best_value) == (best + 1, losses[best])

@@ -1,0 +1,80 @@
+"""The learning-rate finder: a short training whose rate grows from far too small to far too large.
+
+Smith (2017), "Cyclical learning rates for training neural networks", section 3.3. Its loss first stays, then falls,
+then explodes. A good rate lies where it falls fastest. Nothing of the training is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from nn.arrays import Array
+from nn.data import Batch, Data, minibatches
+from nn.plan import Plan
+from nn.schedules import ConstantRate
+from nn.state import State
+from nn.training import Diverged, Loop
+
+SMOOTHING = 0.95  # how much of the running mean of losses stays from step to step
+EXPLODED = 4.0  # so many times the lowest loss ends the search
+
+
+@dataclass(frozen=True)
+class Rates:
+    """rates and smoothed losses (steps,), as far as the loss stayed within bounds; `suggestion` is one of the rates."""
+
+    rates: Array
+    losses: Array
+    suggestion: float
+
+
+def find_rate(plan: Plan, data: Data, lowest: float = 1e-6, highest: float = 10.0, steps: int = 200) -> Rates:
+    """Try learning rates from `lowest` to `highest`, one a step, evenly on a logarithmic scale.
+
+    Raises Diverged if not even the first rates train, ValueError if the loss never falls.
+    """
+    rates = np.geomspace(lowest, highest, steps)
+    plan = replace(plan, schedule=ConstantRate(), warmup=0.0, accumulate=1, early_stopping=None, target=None)
+    state = State.start(plan)
+    loop = Loop(plan, state, data)
+    losses: list[float] = []
+    with np.errstate(all="ignore"):
+        for rate, batch in zip(rates, _endless(loop), strict=False):
+            try:
+                loop.differentiate(batch)
+            except Diverged:
+                break
+            losses.append(loop.loss)
+            loop.update(float(rate))
+            if _smoothed(losses)[-1] > EXPLODED * _smoothed(losses).min():
+                break
+    return _suggested(rates[: len(losses)], _smoothed(losses))
+
+
+def _endless(loop: Loop) -> Iterator[Batch]:
+    """Batches in an order drawn anew whenever all samples were used."""
+    while True:
+        order = loop.state.shuffle.permutation(len(loop.data))
+        yield from minibatches(loop.data, loop.targets, loop.labels, order, loop.plan.batch_size)
+
+
+def _smoothed(losses: list[float]) -> Array:
+    """The running mean of the losses, corrected for its start at 0, as Adam's."""
+    mean, found = 0.0, []
+    for number, loss in enumerate(losses, 1):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+        found.append(mean / (1 - SMOOTHING**number))
+    return np.array(found)
+
+
+def _suggested(rates: Array, losses: Array) -> Rates:
+    """The rate where the loss falls fastest, before it is lowest."""
+    end = int(losses.argmin()) + 1 if len(losses) else 0
+    if end < 3 or not math.isfinite(losses[0]):
+        raise ValueError("the loss does not fall at any of these learning rates; begin with a lower one")
+    slopes = np.gradient(losses[:end], np.log(rates[:end]))
+    return Rates(rates, losses, float(rates[slopes.argmin()]))

@@ -1,0 +1,43 @@
+"""`trainyard lr-find`: which learning rate suits a spec, tried here and now, without a yard."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from service.cli.context import JsonOption, SetOption, SpecArgument
+from service.cli.output import hint, print_json
+
+
+def find_rate(
+    spec: SpecArgument,
+    set: SetOption = [],
+    lowest: Annotated[float, typer.Option(help="The rate of the first step.")] = 1e-6,
+    highest: Annotated[float, typer.Option(help="The rate of the last step.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=20, max=100_000, help="How many rates are tried.")] = 200,
+    json: JsonOption = False,
+) -> None:
+    """Find a learning rate: a short training here whose rate grows until the loss explodes.
+
+    Example: trainyard lr-find examples/digits.yaml
+    """
+    from service.errors import InputError
+    from service.spec import load
+
+    if not 0 < lowest < highest < float("inf"):
+        raise InputError(f"the rates must grow from above 0: --lowest {lowest:g} --highest {highest:g} do not")
+    loaded = load(spec, set)
+
+    from service.cli.plots import curve
+    from service.client import Client
+
+    found = Client.find_rate(loaded, lowest=lowest, highest=highest, steps=steps)
+    if json:
+        print_json({"suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": found.losses.tolist()})
+        return
+    print(curve(found.rates, found.losses, "loss by learning rate", logarithmic=True))
+    print()
+    print(f"suggestion: {found.suggestion:.2g}, where the loss falls fastest")
+    name = loaded.optimizer.name
+    hint(f"try it: trainyard submit {spec} --set optimizer.{name}.learning_rate={found.suggestion:.2g}")
