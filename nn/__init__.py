@@ -4,7 +4,20 @@ from nn.activations import ACTIVATIONS, ActivationFunction
 from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
 from nn.data import SCALERS, Data, Scaler
 from nn.initializers import INITIALIZERS
-from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
+from nn.layers import (
+    LAYERS,
+    Activation,
+    AveragePool,
+    Conv1d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool,
+    Layer,
+    MaxPool,
+    Reshape,
+)
 from nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, one_hot, softmax
 from nn.metrics import METRICS, Metric, direction, is_better
 from nn.network import LayerSummary, Network
@@ -29,7 +42,10 @@ __all__ = [
     "Adam",
     "Array",
     "Arrays",
+    "AveragePool",
     "Buffers",
+    "Conv1d",
+    "Conv2d",
     "CrossEntropy",
     "Data",
     "Dense",
@@ -38,15 +54,19 @@ __all__ = [
     "EarlyStopping",
     "Epoch",
     "FlatBuffer",
+    "Flatten",
+    "GlobalAveragePool",
     "Layer",
     "LayerSummary",
     "Loss",
+    "MaxPool",
     "MeanSquaredError",
     "Metric",
     "Network",
     "Optimizer",
     "Plan",
     "Registry",
+    "Reshape",
     "Scaler",
     "Settings",
     "Sgd",

@@ -2,7 +2,23 @@
 
 from nn.layers.activation import Activation
 from nn.layers.base import LAYERS, Layer
+from nn.layers.convolution import Conv1d, Conv2d
 from nn.layers.dense import Dense
 from nn.layers.dropout import Dropout
+from nn.layers.pooling import AveragePool, GlobalAveragePool, MaxPool
+from nn.layers.shaping import Flatten, Reshape
 
-__all__ = ["LAYERS", "Activation", "Dense", "Dropout", "Layer"]
+__all__ = [
+    "LAYERS",
+    "Activation",
+    "AveragePool",
+    "Conv1d",
+    "Conv2d",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool",
+    "Layer",
+    "MaxPool",
+    "Reshape",
+]
