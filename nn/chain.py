@@ -79,11 +79,6 @@ class Chain:
         """The names of the parameters that L1, L2 and weight decay act on."""
         return below(self.layers, "decayed") & self.parameter_shapes.keys()
 
-    def fill(self, parameters: Groups, rng: np.random.Generator) -> None:
-        """Initialise one network's parameters in place, layer by layer."""
-        for name, layer in zip(self.names, self.layers, strict=True):
-            layer.initialise(parameters.group(name), rng)
-
     def run(
         self, parameters: Groups, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, list[Any]]:
@@ -126,6 +121,12 @@ class Chain:
 def layer_names(layers: Sequence[Layer]) -> tuple[str, ...]:
     """1.dense, 2.dropout … as in the names of parameters."""
     return tuple(f"{number}.{layer.kind}" for number, layer in enumerate(layers, 1))
+
+
+def fill(layers: Sequence[Layer], parameters: Groups, rng: np.random.Generator) -> None:
+    """Initialise one network's parameters in place, layer by layer."""
+    for name, layer in zip(layer_names(layers), layers, strict=True):
+        layer.initialise(parameters.group(name), rng)
 
 
 def below(layers: Sequence[Layer], attribute: str) -> frozenset[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nn.arrays import Array, Buffers, Noise, Shape
-from nn.chain import Chain, count_numbers
+from nn.chain import Chain, count_numbers, fill
 from nn.layers import Layer
 from nn.parameters import FlatBuffer, spans
 
@@ -56,11 +56,11 @@ class Network(Chain):
         """New parameters; for a sequence of generators a stack, each member drawn from its own."""
         if isinstance(rng, np.random.Generator):
             parameters = FlatBuffer(self.parameter_shapes, dtype)
-            self.fill(parameters, rng)
+            fill(self.layers, parameters, rng)
             return parameters
         parameters = FlatBuffer(self.parameter_shapes, dtype, stack=(len(rng),))
         for index, generator in enumerate(rng):
-            self.fill(parameters.member(index), generator)
+            fill(self.layers, parameters.member(index), generator)
         return parameters
 
     def forward(

@@ -12,7 +12,7 @@ import math
 import typing
 from collections.abc import Callable, Collection
 from functools import cache
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar
 
 Part = TypeVar("Part")
@@ -79,25 +79,47 @@ def check_settings(part: Any) -> None:
 
 
 @cache
-def field_types(part: type) -> dict[str, tuple[type, ...]]:
-    """The types each field may have; `str | None` is (str, NoneType)."""
+def field_types(part: type) -> dict[str, tuple[Any, ...]]:
+    """The types each field may have: `str | None` is (str, NoneType), `tuple[int, ...]` is one type."""
     hints = typing.get_type_hints(part)
-    return {
-        field.name: typing.get_args(hints[field.name]) or (hints[field.name],) for field in dataclasses.fields(part)
-    }
+    return {field.name: _alternatives(hints[field.name]) for field in dataclasses.fields(part)}
 
 
-def _fault(value: Any, types: tuple[type, ...], facts: typing.Mapping[str, Any]) -> str:
-    """Why the value is wrong, as the end of a sentence, or nothing."""
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (UnionType, typing.Union)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def item_type(kind: Any) -> Any:
+    """int for `tuple[int, ...]`, a list in a job file; None for what is not a list."""
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+
+
+def _fault(value: Any, types: tuple[Any, ...], facts: typing.Mapping[str, Any]) -> str:
+    """Why the value is wrong, as the end of a sentence, or nothing. Limits are for numbers, choices for names."""
     if value is None and NoneType in types:
         return ""
+    if isinstance(value, tuple):
+        return _fault_of_list(value, types, facts)
     if not _has_type(value, types):
         return f"must be {_named(types)}"
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
+    if not isinstance(value, str):
+        return "" if isinstance(value, bool) else _outside(value, facts)
     if facts["choices"] is not None and value not in facts["choices"]:
-        return f"must be one of {', '.join(facts['choices'])}"
-    return _outside(value, facts)
+        words = [*facts["choices"], *(_named((kind,)) for kind in types if kind not in (str, NoneType))]
+        return f"must be one of {', '.join(words)}"
+    return ""
+
+
+def _fault_of_list(value: tuple[Any, ...], types: tuple[Any, ...], facts: typing.Mapping[str, Any]) -> str:
+    items = tuple(item_type(kind) for kind in types if item_type(kind) is not None)
+    if not items:
+        return f"must be {_named(types)}"
+    if not value:
+        return "must not be empty"
+    return next((f"{fault} in each place" for fault in (_fault(item, items, facts) for item in value) if fault), "")
 
 
 def _outside(value: Any, facts: typing.Mapping[str, Any]) -> str:
@@ -112,12 +134,18 @@ def _outside(value: Any, facts: typing.Mapping[str, Any]) -> str:
     return ""
 
 
-def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+def _has_type(value: Any, types: tuple[Any, ...]) -> bool:
     if isinstance(value, bool):  # bool is an int to Python, but `units: true` is a mistake
         return bool in types
-    return isinstance(value, types) or (isinstance(value, int) and float in types)
+    plain = tuple(kind for kind in types if item_type(kind) is None)
+    return isinstance(value, plain) or (isinstance(value, int) and float in types)
 
 
-def _named(types: tuple[type, ...]) -> str:
+def _named(types: tuple[Any, ...]) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name", NoneType: "empty"}
-    return " or ".join(words.get(kind, kind.__name__) for kind in types)
+    lists = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of names"}
+    items = [(kind, item_type(kind)) for kind in types]
+    return " or ".join(
+        words.get(kind, kind.__name__) if item is None else lists.get(item, f"a list of {item.__name__.lower()}s")
+        for kind, item in items
+    )

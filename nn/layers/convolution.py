@@ -1,0 +1,233 @@
+"""Convolution in one and two dimensions. A sequence is an image of height 1.
+
+The images lie as rows, (..., height, channels, width, batch), see images.py. "Columns" copies them once for each cell
+of the kernel's width, shifted: columns[h, c, j, o, n] = rows[h, c, o * stride + j * dilation - padding, n]. That is all
+the copying: the kernel's height needs none, because the kernel_height rows of columns below each other are already the
+matrix (kernel_height * channels * kernel_width, width' * batch) that belongs to one row of the output:
+
+    y[row] = weight (units, kernel_height * channels * kernel_width) @ columns[row : row + kernel_height]
+
+and the gradients are
+
+    dweight = sum over rows of dy[row] @ columns[row : row + kernel_height].T
+    dcolumns[h] = sum over i of weight[:, i].T @ dy[h - i]     one product, the rows of dy are below each other too
+    drows[h, c, o * stride + j * dilation - padding, n] += dcolumns[h, c, j, o, n]
+
+Chellapilla et al. (2006), section 3, unrolls both axes; this needs 1/kernel_height of the memory and copying.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from nn.activations import ACTIVATIONS, activation_function
+from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.initializers import INITIALIZERS
+from nn.layers.base import LAYERS, Layer
+from nn.layers.images import as_given, as_images, contiguous_rows, from_rows, reordered
+from nn.layers.windows import Windows, windows
+from nn.registry import setting
+
+PADDINGS = ("valid", "same")
+
+
+class Cache(NamedTuple):
+    """What backward needs: the matrices of `columns`, before and after the activation, and where the windows lie."""
+
+    matrices: Array
+    z: Array
+    y: Array
+    height: Windows
+    width: Windows
+
+
+@dataclass(frozen=True)
+class Convolution(Layer):
+    """What both convolutions are told, and how they compute."""
+
+    units: int = setting(least=1, doc="how many filters, which are the output's channels")
+    size: int = setting(least=1, doc="how many cells a filter covers along each axis")
+    stride: int = setting(1, least=1, doc="how far a filter moves")
+    padding: str | int = setting(
+        "valid", choices=PADDINGS, least=0, doc="`same` keeps the size with stride 1; a number adds as many zeros"
+    )
+    dilation: int = setting(1, least=1, doc="how far apart a filter's cells are")
+    activation: str = setting("linear", choices=ACTIVATIONS, doc="what is applied to the outputs")
+    initializer: str | None = setting(
+        None, choices=INITIALIZERS, doc="how the weights begin; unless told, He for relu and Glorot otherwise"
+    )
+    bias: bool = setting(True, doc="whether each filter has a bias")
+
+    needs: ClassVar[str]
+    kernel_axes: ClassVar[int]
+
+    @property
+    def output_activation(self) -> str:
+        return self.activation
+
+    def _windows(self, height: int, width: int) -> tuple[Windows, Windows]:
+        along_width = windows(width, self.size, self.stride, self.padding, self.dilation)
+        if self.kernel_axes == 1:
+            return windows(1, 1, 1, "valid"), along_width
+        return windows(height, self.size, self.stride, self.padding, self.dilation), along_width
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != self.kernel_axes + 1:
+            raise ShapeError(self.needs, input_shape, kind=self.kind)
+        try:
+            along = self._windows(input_shape[0], input_shape[-2])
+        except ShapeError as error:
+            raise ShapeError(error.needs, input_shape, kind=self.kind) from error
+        return (*(axis.outputs for axis in along[2 - self.kernel_axes :]), self.units)
+
+    def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
+        kernel_height = self.size if self.kernel_axes == 2 else 1
+        weight = {"weight": (self.units, kernel_height, input_shape[-1], self.size)}
+        return weight | ({"bias": (self.units,)} if self.bias else {})
+
+    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+        name = self.initializer or activation_function(self.activation).initializer
+        units, kernel_height, channels, kernel_width = parameters["weight"].shape
+        area = kernel_height * kernel_width
+        INITIALIZERS[name](parameters["weight"], area * channels, area * units, rng)
+        if self.bias:
+            parameters["bias"][...] = 0
+
+    def forward(
+        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+    ) -> tuple[Array, Cache]:
+        images, weight = as_images(x, axes), parameters["weight"]
+        height, width = self._windows(*images.shape[-3:-1])
+        columns = unroll(contiguous_rows(images, "rows", buffers), height, width, buffers)
+        matrices = row_matrices(columns, height)
+        stack, positions = columns.shape[:-5], matrices.shape[-1]
+        z = buffers.array("z", (*stack, height.outputs, self.units, positions), weight.dtype)
+        np.matmul(flat_kernels(weight)[..., None, :, :], matrices, out=z)
+        if self.bias:
+            z += parameters["bias"][..., None, :, None]
+        z = from_rows(z.reshape(*z.shape[:-1], width.outputs, -1))
+        function = activation_function(self.activation)
+        y = function.forward(z, buffers.like("y", z) if function.needs_input else z)
+        return as_given(y, axes), Cache(matrices, z, y, height, width)
+
+    def backward(
+        self,
+        parameters: Arrays,
+        gradients: Arrays,
+        cache: Cache,
+        dy: Array,
+        *,
+        buffers: Buffers,
+        input_gradient: bool = True,
+    ) -> Array | None:
+        matrices, z, y, height, width = cache
+        axes = self.kernel_axes + 1
+        dz = activation_function(self.activation).backward(z, y, as_images(dy, axes), buffers)
+        rows = contiguous_rows(dz, "drows", buffers)
+        matrix = rows.reshape(*matrices.shape[:-2], self.units, matrices.shape[-1])
+        shape = (*matrix.shape[:-1], matrices.shape[-2])
+        products = np.matmul(matrix, matrices.mT, out=buffers.array("products", shape, rows.dtype))
+        np.add.reduce(products, axis=-3, out=flat_kernels(gradients["weight"]))
+        if self.bias:
+            sums = np.add.reduce(matrix, axis=-1, out=buffers.array("sums", matrix.shape[:-1], rows.dtype))
+            np.add.reduce(sums, axis=-2, out=gradients["bias"])
+        if not input_gradient:
+            return None
+        dx = roll(row_gradients(parameters["weight"], matrix, height, buffers), width, rows.shape[-1], buffers)
+        return as_given(from_rows(dx), axes)
+
+
+def flat_kernels(weight: Array) -> Array:
+    """(..., units, kernel_height, channels, kernel_width) as (..., units, kernel_height * channels * kernel_width)."""
+    return weight.reshape(*weight.shape[:-3], -1, copy=False)
+
+
+def unroll(rows: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
+    """The columns (..., padded height, channels, kernel_width, width', batch) of rows that are contiguous."""
+    *stack, _, channels, _, batch = rows.shape
+    shape = (*stack, height.padded, channels, width.size, width.outputs, batch)
+    columns = buffers.zeros("columns", shape, rows.dtype)
+    # What lies below the last window is not needed; the padding around was zero from the start.
+    first, last = height.before, min(height.before + height.length, height.padded)
+    inner, used = columns[..., first:last, :, :, :, :], rows[..., : max(0, last - first), :, :, :]
+    for cell, (outputs, inputs) in enumerate(width.taps):
+        inner[..., cell, outputs, :] = used[..., inputs, :]
+    return columns
+
+
+def row_matrices(columns: Array, height: Windows) -> Array:
+    """For each row of the output the (..., rows, kernel_height * channels * kernel_width, width' * batch) it reads.
+
+    A view of overlapping parts, unless the kernel's rows are apart by a dilation.
+    """
+    *stack, _, channels, kernel_width, outputs, batch = columns.shape
+    *outer, row, _, _, _, one = columns.strides
+    shape = (*stack, height.outputs, height.size, channels * kernel_width, outputs * batch)
+    strides = (*outer, row * height.stride, row * height.dilation, outputs * batch * one, one)
+    overlapping = as_strided(columns, shape, strides, writeable=False)
+    return overlapping.reshape(*shape[:-3], -1, shape[-1])
+
+
+def row_gradients(weight: Array, dy: Array, height: Windows, buffers: Buffers) -> Array:
+    """The columns' gradient (..., height, channels * kernel_width, width' * batch) of dy (..., rows, units, …)."""
+    *stack, units, kernel_height, channels, kernel_width = weight.shape
+    cells, positions = channels * kernel_width, dy.shape[-1]
+    # From the last row of the kernel to the first, as the rows of dy that reach one input row rise.
+    turned = buffers.array("turned", (*stack, channels, kernel_width, kernel_height, units), weight.dtype)
+    np.copyto(turned, reordered(weight[..., ::-1, :, :], 2, 3, 1, 0))
+    turned = turned.reshape(*stack, cells, kernel_height, units)
+    columns = buffers.array("dcolumns", (*stack, height.length, cells, positions), dy.dtype)
+    for row, (outputs, ends) in enumerate(height.reaching):
+        below = dy[..., outputs, :, :]
+        count = below.shape[-3] * units
+        if count == 0:
+            columns[..., row, :, :] = 0
+            continue
+        kernel = turned[..., ends, :].reshape(*stack, cells, count)
+        np.matmul(kernel, below.reshape(*stack, count, positions), out=columns[..., row, :, :])
+    return columns
+
+
+def roll(columns: Array, width: Windows, batch: int, buffers: Buffers) -> Array:
+    """The opposite of `unroll`: what was copied from one place is added up there."""
+    *outer, cells, _ = columns.shape
+    channels = cells // width.size
+    columns = columns.reshape(*outer, channels, width.size, width.outputs, batch)
+    rows = buffers.array("dx", (*outer, channels, width.length, batch), columns.dtype)
+    rows.fill(0)
+    for cell, (outputs, inputs) in enumerate(width.taps):
+        rows[..., inputs, :] += columns[..., cell, outputs, :]
+    return rows
+
+
+@LAYERS.register("conv2d")
+@dataclass(frozen=True)
+class Conv2d(Convolution):
+    """y = activation(filters over every place of an image + bias), each filter a square over all channels.
+
+    x (..., batch, height, width, channels), weight (..., units, size, channels, size): unit, row, channel, column, the
+    order in which the rows are multiplied; bias (..., units), y (..., batch, height', width', units). The filter is
+    not turned round (a cross-correlation), as everywhere. LeCun et al. (1998), section II.
+    """
+
+    input_axes: ClassVar[frozenset[int] | None] = frozenset({3})
+    needs: ClassVar[str] = "(height, width, channels)"
+    kernel_axes: ClassVar[int] = 2
+
+
+@LAYERS.register("conv1d")
+@dataclass(frozen=True)
+class Conv1d(Convolution):
+    """y = activation(filters over every place of a sequence + bias), each filter over all channels.
+
+    x (..., batch, length, channels), weight (..., units, 1, channels, size), bias (..., units), y (..., batch, length',
+    units). Waibel et al. (1989), section II, as time-delay network.
+    """
+
+    input_axes: ClassVar[frozenset[int] | None] = frozenset({2})
+    needs: ClassVar[str] = "(length, channels)"
+    kernel_axes: ClassVar[int] = 1
