@@ -1,4 +1,7 @@
-"""How weights begin: scaled to the number of inputs (fan_in) and outputs (fan_out), so that signals keep their size."""
+"""How weights begin: scaled to the number of inputs (fan_in) and outputs (fan_out), so that signals keep their size.
+
+All draw from the generator they are given and write the weight in place, whatever its type.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from nn.registry import Registry
 
 
 class Initializer(Protocol):
-    """Fill `weight` in place."""
+    """Fill `weight` in place: (inputs, outputs), or of more axes (outputs, ...), as convolutions keep theirs."""
 
     def __call__(self, weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None: ...
 
@@ -44,3 +47,56 @@ def he_uniform(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generato
 def he_normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
     """Normal with variance 2 / fan_in, for ReLU. He et al. (2015), eq. 10."""
     weight[...] = rng.normal(0, math.sqrt(2 / fan_in), weight.shape)
+
+
+@INITIALIZERS.register("lecun_uniform")
+def lecun_uniform(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """Uniform in ±sqrt(3 / fan_in), which has LeCun's variance of 1 / fan_in. LeCun et al. (1998), eq. 16."""
+    limit = math.sqrt(3 / fan_in)
+    weight[...] = rng.uniform(-limit, limit, weight.shape)
+
+
+@INITIALIZERS.register("lecun_normal")
+def lecun_normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """Normal with variance 1 / fan_in, for SELU. LeCun et al. (1998), eq. 16; Klambauer et al. (2017), section 3."""
+    weight[...] = rng.normal(0, math.sqrt(1 / fan_in), weight.shape)
+
+
+@INITIALIZERS.register("orthogonal")
+def orthogonal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """A random rotation: the columns (or, where they are fewer, the rows) are at right angles and of length 1.
+
+    Saxe et al. (2014), section 3. A weight of more than two axes is taken as (outputs, all the others). The Q of a
+    normal matrix is a fair draw once the signs of R's diagonal are taken out of it: Mezzadri (2007), section 4.
+    """
+    rows, columns = weight.shape[0], weight.size // weight.shape[0]
+    q, r = np.linalg.qr(rng.normal(0, 1, (max(rows, columns), min(rows, columns))))
+    q *= np.where(np.diagonal(r) < 0, -1, 1)
+    weight[...] = (q if rows >= columns else q.T).reshape(weight.shape)
+
+
+@INITIALIZERS.register("normal")
+def normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """Normal with deviation 0.05, whatever the fans, as in Keras. Signals fade or grow in deep networks."""
+    weight[...] = rng.normal(0, 0.05, weight.shape)
+
+
+@INITIALIZERS.register("uniform")
+def uniform(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """Uniform in ±0.05, whatever the fans, as in Keras. Signals fade or grow in deep networks."""
+    weight[...] = rng.uniform(-0.05, 0.05, weight.shape)
+
+
+@INITIALIZERS.register("constant")
+def constant(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """0.05 everywhere, to see why weights are drawn: units that begin equal get equal gradients and stay equal.
+
+    A layer of any width then learns what one unit could. Goodfellow et al. (2016), section 8.4.
+    """
+    weight[...] = 0.05
+
+
+@INITIALIZERS.register("zeros")
+def zeros(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """0 everywhere: nothing passes. Harmless in an only layer; behind a hidden layer no gradient comes through."""
+    weight[...] = 0

@@ -71,8 +71,8 @@ def check_layer(
 
     outputs, caches = run()
     # A kink within a step of 0 has no slope to compare with.
-    if getattr(layer, "activation", getattr(layer, "function", "")) == "relu":
-        assume(not np.any((outputs < 1e-4) & (outputs > 0)))
+    if getattr(layer, "activation", getattr(layer, "function", "")) in ("relu", "leaky_relu", "selu"):
+        assume(not np.any((np.abs(outputs) < 1e-4) & (outputs != 0)))
     dx = network.backward(parameters, gradients, caches, weights.copy(), buffers=buffers, input_gradient=True)
     assert dx is not None
     found = dx.copy(), gradients.flat.copy()

@@ -26,9 +26,14 @@ REGISTRIES = [ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SC
 
 def test_the_names_are_those_of_the_job_file():
     assert list(LAYERS) == ["activation", "dense", "dropout"]
-    assert list(ACTIVATIONS) == ["linear", "relu", "tanh", "sigmoid"]
+    assert list(ACTIVATIONS) == [
+        *("linear", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid", "softmax", "gelu", "silu"),
+    ]
     assert list(LOSSES) == ["cross_entropy", "binary_cross_entropy", "mse", "quadratic", "mae", "huber", "hinge"]
-    assert list(INITIALIZERS) == ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
+    assert list(INITIALIZERS) == [
+        *("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal"),
+        *("orthogonal", "normal", "uniform", "constant", "zeros"),
+    ]
     assert list(OPTIMIZERS) == [
         *("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "amsgrad", "nadam"),
     ]
@@ -84,7 +89,7 @@ def test_the_first_field_is_what_a_bare_value_means():
         (lambda: LAYERS["dense"]("8"), "dense: units must be a whole number, got '8'"),
         (
             lambda: LAYERS["dense"](8, "rleu"),
-            "dense: activation must be one of linear, relu, tanh, sigmoid, got 'rleu'",
+            "dense: activation must be one of linear, relu, .*, silu, got 'rleu'",
         ),
         (lambda: LAYERS["dense"](8, bias=1), "dense: bias must be true or false, got 1"),
         (
