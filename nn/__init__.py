@@ -18,7 +18,7 @@ from nn.losses import (
     one_hot,
     softmax,
 )
-from nn.metrics import METRICS, Metric, confusion, direction, is_better, per_class
+from nn.metrics import METRICS, Metric, PerClass, confusion, direction, is_better, per_class, per_label
 from nn.network import LayerSummary, Network
 from nn.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd
 from nn.parameters import FlatBuffer
@@ -61,6 +61,7 @@ __all__ = [
     "Metric",
     "Network",
     "Optimizer",
+    "PerClass",
     "Plan",
     "Quadratic",
     "Registry",
@@ -76,6 +77,7 @@ __all__ = [
     "is_better",
     "one_hot",
     "per_class",
+    "per_label",
     "setting",
     "softmax",
     "split_indices",
