@@ -40,6 +40,7 @@ from nn.layers import (
 )
 from nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, one_hot, softmax
 from nn.metrics import METRICS, Metric, direction, is_better
+from nn.metrics import METRICS, Metric, PerClass, confusion, direction, is_better, per_class, per_label
 from nn.network import LayerSummary, Network
 from nn.optimizers import (
     OPTIMIZERS,
@@ -133,6 +134,7 @@ __all__ = [
     "Network",
     "OneCycle",
     "Optimizer",
+    "PerClass",
     "Plan",
     "PolynomialDecay",
     "Preparation",
@@ -159,6 +161,7 @@ __all__ = [
     "is_better",
     "one_hot",
     "per_class",
+    "per_label",
     "setting",
     "softmax",
     "split_indices",

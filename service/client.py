@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from service.assembly import Report
     from service.datasets import Dataset
+    from service.evaluation import Evaluation
     from service.queue import Tickets
     from service.spec import Spec
 
@@ -244,6 +245,22 @@ class Client:
         from service.weights import unpack
 
         return predict(unpack(self.weights_file(run_id)), Path(table))
+
+    def evaluate(self, run_id: int, *, split: str | None = None, last: bool = False) -> Evaluation:
+        """How good the run's best weights (or the last ones) are on a split of its data: every metric that fits.
+
+        `split` is train, validation or test; without one it is test, or validation where no rows were kept for test.
+        Raises InputError for a split without rows.
+        """
+        from service.datasets import Dataset
+        from service.evaluation import evaluate
+        from service.weights import unpack
+
+        weights = unpack(self.weights_file(run_id, last=last))
+        with self.database.read() as session:
+            row = session.get_one(DatasetRow, history.run(session, run_id).dataset_sha256)
+            stored = blobs.load(session, row.blob_id)
+        return evaluate(weights, Dataset.from_bytes(stored, row.sha256), split)
 
     # The pool
 

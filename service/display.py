@@ -65,6 +65,10 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def sparkline(values: list[float], width: int = 24) -> str:
     """The curve in one line of blocks; NaN is a blank."""
     if len(values) > width:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nn import Array, softmax
+from nn import Array, Loss
+from nn.metrics import decided
 from service.assembly import scaled
 from service.datasets import Schema, arrays, tables
 from service.datasets.tables import Table
@@ -24,35 +26,55 @@ SHOWN = 10  # column names in an error
 def predict(weights: Weights, file: Path) -> pl.DataFrame:
     """A row for each row of a .csv, .tsv, .parquet or .npz file. Raises DataError if its columns do not fit.
 
-    Classes: `prediction`, then a column for each class, with its probability after cross_entropy (`probability_…`) and
-    the output as it is otherwise (`score_…`). Numbers: `prediction`, or one `prediction_<target>` for each target.
+    Classes: `prediction`, then a column for each class, with its probability if the loss makes any (`probability_…`)
+    and the output as it is otherwise (`score_…`). Several labels at once: a column of 0 and 1 for each label under its
+    name, then their probabilities. Numbers: `prediction`, or one `prediction_<target>` for each target.
     """
     return predict_rows(weights, read_features(weights, file))
 
 
 def predict_rows(weights: Weights, features: Array) -> pl.DataFrame:
     """The same for features (n, width), not yet scaled."""
-    import polars as pl
-
-    schema = weights.schema
-    found = outputs(weights, features)
-    if schema.task == "regression":
+    schema, loss, raw = weights.schema, loss_of(weights), raw_outputs(weights, features)
+    task: str = schema.task
+    word = "probability" if loss.probabilistic else "score"
+    if task == "regression":
         alone = len(schema.targets) == 1
         names = ["prediction"] if alone else [f"prediction_{target}" for target in schema.targets]
-        return pl.DataFrame({name: found[:, index] for index, name in enumerate(names)})
-    certain = weights.spec.loss is not None and weights.spec.loss.name == "cross_entropy"
-    word = "probability" if certain else "score"
-    best = np.array(schema.classes)[found.argmax(axis=1)]
-    scores = {f"{word}_{name}": found[:, index] for index, name in enumerate(schema.classes)}
-    return pl.DataFrame({"prediction": best.tolist(), **scores})
+        return _frame(names, raw.T)
+    if task == "multilabel":
+        names = [*schema.targets, *(f"{word}_{label}" for label in schema.targets)]
+        return _frame(names, [*(raw > 0).astype(np.int64).T, *loss.scores(raw).T])
+    best = np.array(schema.classes)[decided(raw)]
+    return _frame(
+        ["prediction", *(f"{word}_{name}" for name in schema.classes)], [best.tolist(), *_by_class(loss, raw)]
+    )
 
 
-def outputs(weights: Weights, features: Array) -> Array:
-    """Probabilities, scores or values (n, outputs) for features (n, width), not yet scaled."""
+def _frame(names: Iterable[str], columns: Iterable[Any]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame([pl.Series(name, column) for name, column in zip(names, columns, strict=True)])
+
+
+def _by_class(loss: Loss, raw: Array) -> Array:
+    """The scores of each class (classes, n); the only logit of two classes speaks for the second, and against the
+    first."""
+    scores: Array = loss.scores(raw if raw.shape[1] > 1 else np.concatenate([-raw, raw], axis=1))
+    return scores.T
+
+
+def loss_of(weights: Weights) -> Loss:
+    """The loss that the network was trained with: it knows what the outputs mean. A stored spec always names it."""
+    assert weights.spec.loss is not None
+    loss: Loss = weights.spec.loss.build()
+    return loss
+
+
+def raw_outputs(weights: Weights, features: Array) -> Array:
+    """The network's outputs (n, outputs) for features (n, width), not yet scaled."""
     inputs = scaled(weights.spec.data.scale, features, weights.scaler)
-    raw = weights.network.predict(weights.parameters, inputs)
-    certain = weights.spec.loss is not None and weights.spec.loss.name == "cross_entropy"
-    return softmax(raw) if certain else raw
+    return weights.network.predict(weights.parameters, inputs)
 
 
 def read_features(weights: Weights, file: Path) -> Array:

@@ -4,7 +4,7 @@
 # isort: off
 from nn.metrics.base import METRICS, Direction, Metric, base_name, direction, fitting, is_better, metric
 from nn.metrics.decisions import Accuracy, TopK, decided
-from nn.metrics.counts import F1, PerClass, Precision, Recall, confusion, per_class
+from nn.metrics.counts import F1, PerClass, Precision, Recall, confusion, per_class, per_label
 from nn.metrics.ranking import LogLoss, RocAuc
 from nn.metrics.numbers import MeanAbsoluteError, R2, RootMeanSquaredError
 # isort: on
@@ -32,4 +32,5 @@ __all__ = [
     "is_better",
     "metric",
     "per_class",
+    "per_label",
 ]

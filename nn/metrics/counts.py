@@ -108,7 +108,15 @@ def confusion(outputs: Array, labels: Array, classes: int) -> Array:
 
 def per_class(confusion: Array) -> PerClass:
     """Precision, recall, F1 and support of each class; a ratio without a denominator is 0."""
-    right, told, there = np.diagonal(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    return ratios(np.diagonal(confusion), confusion.sum(axis=0), confusion.sum(axis=1))
+
+
+def per_label(outputs: Array, labels: Array) -> PerClass:
+    """The same for each of several labels at once, from outputs and labels bool (n, labels)."""
+    return ratios(*label_counts(outputs, labels)[:-1].reshape(3, -1).astype(np.int64))
+
+
+def ratios(right: Array, told: Array, there: Array) -> PerClass:
     return PerClass(ratio(right, told), ratio(right, there), ratio(2 * right, told + there), there)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, db, runs, workers, yard
+from service.cli import context, db, evaluate, runs, workers, yard
 from service.cli.context import JsonOption, RunArgument, SetOption, SpecArgument
 from service.cli.edge import translated
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
@@ -150,6 +150,9 @@ def predict(
     else:
         write_file(out, lambda file: WRITERS[out.suffix](frame, file))
         hint(f"{len(frame):,} rows written to {out}")
+
+
+app.command()(evaluate.evaluate)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 from service.cli import context
 from service.cli.context import JsonOption, RunArgument, RunsArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
-from service.display import age, headline, lasted, number, sparkline
+from service.display import age, headline, lasted, number, shortened, sparkline
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -47,17 +47,13 @@ def list_runs(
 def _row(run: RunRecord) -> tuple[Any, ...]:
     return (
         run.id,
-        _short(run.name, 16),
+        shortened(run.name, 16),
         run.state,
         f"{run.epoch}/{run.epochs}",
         headline(run),
         lasted(run),
         run.worker or "-",
     )
-
-
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 @app.command()

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import typer.main
 from safetensors.numpy import load
 from sqlalchemy import text
 
-from service.cli import context
+import nn
+from service.cli import context, evaluate
 from service.cli.main import app, main
 from service.client import Client
+from service.evaluation import Evaluation
 from service.settings import Settings
 from service.store import workers as worker_store
 from service.store.database import Database
@@ -307,6 +310,50 @@ def test_weights_are_written_whole_as_safetensors(cli):
     assert load(file.read_bytes())["1.dense.weight"].shape == (4, 16)
     assert set(load(last.read_bytes())) == set(load(file.read_bytes()))
     assert {path.name for path in cli.home.glob("*.safetensors*")} == {file.name, last.name}
+
+
+def test_evaluate_shows_metrics_classes_and_what_is_taken_for_what(cli):
+    shown = cli("evaluate", 1)
+    assert (shown.code, shown.err) == (0, "")
+    lines = shown.out.splitlines()
+    assert lines[0] == "run 1, its best weights on 15 test rows"
+    assert max(map(len, lines)) <= 80
+    found = cli("evaluate", 1, "--json").json
+    assert set(found) == {"run", "weights", "split", "rows", "metrics", "classes", "confusion"}
+    assert (found["run"], found["weights"], found["split"], found["rows"]) == (1, "best", "test", 15)
+    for name, value in found["metrics"].items():
+        assert re.search(rf"^{name} +{re.escape(f'{value:.4g}')}$", shown.out, re.M)
+    for place, (row, counts) in enumerate(zip(found["classes"], found["confusion"], strict=True)):
+        assert set(row) == {"name", "precision", "recall", "f1", "support"}
+        assert sum(counts) == row["support"]
+        ratios = " +".join(f"{row[key]:.3f}" for key in ("precision", "recall", "f1"))
+        assert re.search(rf"^{row['name']} +{ratios} +{row['support']}$", shown.out, re.M)
+        assert lines[-3 + place].split() == [row["name"], *map(str, counts)]
+
+
+def test_evaluate_takes_the_split_and_the_weights_it_is_told(cli):
+    last = cli("evaluate", 1, "--split", "validation", "--last", "--json").json
+    assert (last["split"], last["weights"], last["rows"]) == ("validation", "last", 30)
+    run = cli("runs", "show", 1, "--json").json
+    assert last["metrics"]["loss"] == run["metrics"]["val_loss"]["last"]
+    assert cli("evaluate", 1, "--json").json["metrics"]["loss"] == run["metrics"]["test_loss"]["last"]
+    assert cli.refused("evaluate", 1, "--split", "tset").startswith("unknown split 'tset'; did you mean 'test'?")
+    assert "has no weights" in cli.refused("evaluate", 2)
+    assert "there is no run 99" in cli.refused("evaluate", 99)
+
+
+def test_many_classes_are_told_by_their_most_frequent_confusions(cli, capsys):
+    names = tuple(f"class-{number:02}" for number in range(30))
+    confusion = np.diag(np.arange(1, 31))
+    confusion[3, 7], confusion[28, 0] = 5, 1234
+    everything = Evaluation("test", int(confusion.sum()), {"loss": 1.0}, names, nn.per_class(confusion), confusion)
+    evaluate.show(everything)
+    out, err = capsys.readouterr()
+    assert out.endswith("\n\nclass-28 → class-00: 1,234\nclass-03 → class-07: 5\n")
+    assert re.search(r"CLASS .*\nclass-00 +0.001 +1.000 +0.002 +1\n", out)
+    assert err == "the 20 of 30 classes with the lowest F1; --json has all\n"
+    assert "class-05" in out
+    assert "class-29 " not in out
 
 
 def test_predictions_go_to_the_output_or_a_file(cli):

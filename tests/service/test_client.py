@@ -77,7 +77,7 @@ def test_submit_stores_the_run_as_it_will_be_trained(client):
         ("a", "b"),
         7,
     )
-    assert run.spec["loss"] == {"cross_entropy": {}}
+    assert run.spec["loss"] == {"cross_entropy": {"label_smoothing": 0.0}}
     assert run.spec["network"][-1]["dense"]["units"] == 3
     assert client.run(6) == run
 

@@ -10,7 +10,7 @@ import pytest
 import nn
 from service import weights as files
 from service.assembly import assemble
-from service.datasets import built_in, load, tensors
+from service.datasets import Schema, built_in, load, tensors
 from service.errors import DataError
 from service.prediction import predict, predict_rows
 from service.spec import parse
@@ -104,6 +104,32 @@ def test_without_column_names_their_number_decides(tmp_path):
 def test_scores_are_given_where_the_loss_makes_no_probabilities():
     data = trained("data: {source: iris}\nnetwork: []\nloss: mse\ntrain: {epochs: 2}\n")[0]
     assert predict(files.unpack(data), FLOWERS).columns[1] == "score_setosa"
+
+
+def untrained(task, outputs, loss, **schema):
+    """Weights with the identity for a network, so that a row's features are its outputs."""
+    spec = parse(f"version: 1\ndata: {{source: iris, scale: none}}\nnetwork: []\nloss: {loss}\n")
+    network = nn.Network([nn.Dense(outputs)], (outputs,))
+    parameters = network.initialise(np.random.default_rng(0))
+    parameters.views["1.dense.weight"][...] = np.eye(outputs)
+    return files.Weights(spec, Schema(task, 3, outputs, "float32", **schema), network, parameters, {})
+
+
+def test_one_logit_gives_the_probabilities_of_both_classes():
+    weights = untrained("classification", 1, "binary_cross_entropy", targets=("ill",), classes=("no", "yes"))
+    frame = predict_rows(weights, np.array([[-1.0], [0.0], [30.0]], np.float32))
+    assert frame.columns == ["prediction", "probability_no", "probability_yes"]
+    assert frame["prediction"].to_list() == ["no", "no", "yes"]
+    np.testing.assert_allclose(frame["probability_yes"], 1 / (1 + np.exp([1.0, 0, -30])), rtol=1e-6)
+    np.testing.assert_allclose(frame["probability_no"], 1 / (1 + np.exp([-1.0, 0, 30])), rtol=1e-6)
+
+
+def test_several_labels_give_a_column_of_0_and_1_each_and_then_their_probabilities():
+    weights = untrained("multilabel", 2, "binary_cross_entropy", targets=("cat", "dog"))
+    frame = predict_rows(weights, np.array([[-1.0, 2.0], [3.0, 0.5]], np.float32))
+    assert frame.columns == ["cat", "dog", "probability_cat", "probability_dog"]
+    assert frame.select("cat", "dog").rows() == [(0, 1), (1, 1)]
+    np.testing.assert_allclose(frame["probability_dog"], 1 / (1 + np.exp([-2.0, -0.5])), rtol=1e-6)
 
 
 def test_columns_that_do_not_fit_are_named(complaint):
