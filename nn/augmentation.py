@@ -16,7 +16,9 @@ FLIPS = ("none", "horizontal", "vertical", "both")
 
 @dataclass(frozen=True)
 class Augmentation(Settings):
-    """Training images shifted, flipped, rotated and made noisy at random. Shorten & Khoshgoftaar (2019), section 3.
+    """Training images shifted, flipped, rotated and made noisy at random, anew in every epoch.
+
+    Shorten & Khoshgoftaar (2019), "Geometric transformations".
 
     images (batch, height, width, channels), float32 or bytes, before scaling: a cell that is moved must be scaled by
     the statistics of where it comes to lie, and a cell from outside the image is 0, the background, only there. So

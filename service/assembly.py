@@ -1,4 +1,4 @@
-"""Spec and dataset put together: the network with its output layer, the splits, the scaler, the plan.
+"""Spec and dataset put together: the network with its output layer, the splits, the preparation, the plan.
 
 `outline` knows everything that needs no arithmetic on the features and finds every error; `check` reports it to a
 person before anything is stored; `assemble` adds the scaled data and is what a worker trains on. All follow from the
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,19 +20,26 @@ from nn import (
     SCALERS,
     Activation,
     Array,
+    ByteScaler,
     Data,
     Dense,
+    ImageAugmentation,
     LayerSummary,
     Loss,
     Network,
     Plan,
+    Preparation,
+    Shape,
     ShapeError,
+    fold_indices,
+    given_indices,
+    grouped_indices,
     split_indices,
 )
 from service.datasets import Dataset, Schema
 from service.errors import DataError
 from service.spec import Spec
-from service.spec.errors import listed, nearest
+from service.spec.errors import Path, listed, nearest
 from service.spec.schema import LayerChoice, LossChoice
 
 MANY_CLASSES = 50
@@ -49,13 +56,17 @@ class Outline:
     train_rows: Array  # indices into the dataset, each in order
     validation_rows: Array
     test_rows: Array
+    preparation: Preparation
     output_layer_added: bool
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """All that a training needs. `validation` and `test` are None where the split leaves them no rows."""
+    """All that a training needs. `validation` and `test` are None where the split leaves them no rows.
+
+    `scaler` holds the arrays of the preparation, measured on the training rows.
+    """
 
     outline: Outline
     train: Data
@@ -133,36 +144,69 @@ def check(spec: Spec, dataset: Dataset) -> Report:
 
 
 def assemble(spec: Spec, dataset: Dataset) -> Assembly:
-    """The outline with its data scaled by the training rows' statistics. The same bytes for the same arguments."""
+    """The outline with its data prepared by the training rows' statistics. The same bytes for the same arguments."""
     found = outline(spec, dataset)
     train_rows = dataset.features[found.train_rows]
-    scaler = fit_scaler(spec.data.scale, train_rows)
-
-    def part(rows: Array) -> Data | None:
-        if not len(rows):
-            return None
-        return Data(scaled(spec.data.scale, dataset.features[rows], scaler), dataset.labels[rows])
-
-    train = Data(scaled(spec.data.scale, train_rows, scaler), dataset.labels[found.train_rows])
-    return Assembly(found, train, part(found.validation_rows), part(found.test_rows), scaler)
-
-
-def fit_scaler(name: str, features: Array) -> dict[str, Array]:
-    """The scaler's arrays from the training rows (n, width); for bytes that are not scaled, those that make 0 to 1."""
-    if name == "none" and features.dtype == np.uint8:
-        width = features.shape[1:]
-        return {"shift": np.zeros(width, np.float32), "scale": np.full(width, 255, np.float32)}
-    return SCALERS[name]().fit(features)
+    scaler = found.preparation.fit(train_rows)
+    train = _data(found, dataset, scaler, found.train_rows, train_rows)
+    if spec.data.augment is not None:
+        train = replace(train, augment=ImageAugmentation(spec.data.augment.build(), dataset.schema.image_shape))
+    validation, test = (
+        _data(found, dataset, scaler, rows, dataset.features[rows]) if len(rows) else None
+        for rows in (found.validation_rows, found.test_rows)
+    )
+    return Assembly(found, train, validation, test, scaler)
 
 
-def scaled(name: str, features: Array, arrays: Mapping[str, Array]) -> Array:
-    """Features (n, width) as the network takes them, float32. Raises DataError if the numbers are too large for it."""
-    scaler = SCALERS["standard" if name == "none" and arrays else name]()
+def _data(found: Outline, dataset: Dataset, scaler: Mapping[str, Array], rows: Array, features: Array) -> Data:
+    """The rows with these features in the shape the network takes. Images are scaled when they are used, see `Data`."""
+    shape = found.plan.network.input_shape
+    weights = dataset.weights[rows] if dataset.weights is not None and found.spec.data.weights is not None else None
+    labels = dataset.labels[rows]
+    if dataset.schema.dtype == "uint8" or found.spec.data.augment is not None:
+        images = features.reshape(-1, *shape)
+        scaling = {name: array.reshape(shape) for name, array in scaler.items()}
+        return Data(images, labels, weights, scaling.get("shift"), scaling.get("scale"))
+    return Data(prepared(found.preparation, features, scaler).reshape(-1, *shape), labels, weights)
+
+
+def preparation(spec: Spec, schema: Schema, indicated: tuple[int, ...] = ()) -> Preparation:
+    """What turns rows of the dataset into inputs; `indicated` are the columns whose empty cells are told."""
+    is_bytes = schema.dtype == "uint8"
+    scaler = ByteScaler() if is_bytes and spec.data.scale == "none" else SCALERS[spec.data.scale]()
+    fill = "error" if is_bytes else spec.data.missing.build().fill
+    return Preparation(scaler, schema.width, schema.category_counts, fill, indicated)
+
+
+def prepared(preparation: Preparation, features: Array, arrays: Mapping[str, Array]) -> Array:
+    """Rows (n, columns) as inputs (n, width). Raises DataError if the numbers are too large for float32."""
     with np.errstate(over="ignore", invalid="ignore"):
-        values = scaler.apply(features, arrays)
-    if not np.isfinite(values).all():
+        inputs = preparation.apply(features, arrays)
+    if not np.isfinite(inputs).all():
         raise DataError("the features hold numbers too large to scale in 32 bits; write them in another unit")
-    return values
+    return inputs
+
+
+def input_shape(preparation: Preparation) -> Shape:
+    """The shape of a sample as the network takes it."""
+    return (preparation.width,)
+
+
+def sample_shape(schema: Schema, axes: int) -> Shape:
+    """The shape in which a row goes to a layer that takes so many axes: numbers, a series, an image with channels.
+
+    Raises DataError if the dataset has no such shape.
+    """
+    image = schema.image_shape
+    if axes == 1:
+        return (schema.width,)
+    if axes == 2 and len(image) < 3:
+        return image or (schema.width, 1)
+    if axes == 3 and len(image) in (2, 3):
+        return (*image, 1)[:3]
+    has = f"images of {' × '.join(map(str, image))}" if image else f"rows of {schema.width} numbers"
+    needs = {2: "(length, channels)", 3: "(height, width, channels)"}.get(axes, f"{axes} axes")
+    raise DataError(f"the dataset holds {has}, and the network takes samples of {needs}")
 
 
 def outline(spec: Spec, dataset: Dataset) -> Outline:
@@ -171,9 +215,12 @@ def outline(spec: Spec, dataset: Dataset) -> Outline:
     resolved = spec if spec.loss else spec.model_copy(update={"loss": _usual_loss(schema)})
     loss = _loss(resolved, schema)
     resolved, added = _with_output_layer(resolved, schema, loss)
-    network = _network(resolved, schema)
     resolved = _with_stratify(resolved, dataset)
+    _check_augment(resolved, schema)
     train_rows, validation_rows, test_rows = _split(resolved, dataset)
+    _check_weights(resolved, dataset, train_rows)
+    made = preparation(resolved, schema, _indicated(resolved, dataset, train_rows))
+    network = _network(resolved, made)
     metrics = tuple(name for name, metric in METRICS.items() if metric.usual and schema.task in metric.tasks)
     _check_batch_size(resolved, len(train_rows))
     _check_monitor(resolved, metrics, len(validation_rows) > 0)
@@ -189,7 +236,7 @@ def outline(spec: Spec, dataset: Dataset) -> Outline:
         early_stopping=stopping.build() if stopping else None,
     )
     notes = _notes(spec, resolved, schema, added)
-    return Outline(resolved, schema, plan, train_rows, validation_rows, test_rows, added, notes)
+    return Outline(resolved, schema, plan, train_rows, validation_rows, test_rows, made, added, notes)
 
 
 def memory_estimate(plan: Plan, dataset: Dataset) -> dict[str, int]:
@@ -197,22 +244,32 @@ def memory_estimate(plan: Plan, dataset: Dataset) -> dict[str, int]:
 
     weights: parameters, gradients, the best epoch's copy and the optimizer's vectors. checkpoint: a copy of all of
     them but the gradients while one is written. activations: for the larger of a batch and an evaluation batch, each
-    layer's output three times (value, gradient, mask or slope). data: the dataset as stored and its scaled copy.
+    layer's output three times (value, gradient, mask or slope). data: the dataset as stored and its rows by part, which
+    for images of bytes are bytes and otherwise the inputs.
     """
     vector = plan.network.size * 4
     slots = plan.optimizer.slots
     rows = max(plan.batch_size, EVALUATION_ROWS)
+    inputs = math.prod(plan.network.input_shape)
     width = sum(layer.output_shape[0] if layer.output_shape else 1 for layer in plan.network.summary())
     return {
         "weights": (3 + slots) * vector,
         "checkpoint": (2 + slots) * vector,
-        "activations": rows * (3 * width + dataset.schema.width) * 4,
-        "data": dataset.nbytes + len(dataset) * (dataset.schema.width + plan.outputs) * 4,
+        "activations": rows * (3 * width + inputs) * 4,
+        "data": dataset.nbytes + len(dataset) * (inputs * dataset.features.itemsize + plan.outputs * 4),
     }
 
 
+_USUAL_LOSS = {"classification": "cross_entropy", "regression": "mse", "multilabel": "binary_cross_entropy"}
+_LABELS = {
+    "classification": "are classes",
+    "regression": "are numbers, not classes",
+    "multilabel": "are several, each a yes or a no",
+}
+
+
 def _usual_loss(schema: Schema) -> LossChoice:
-    return LossChoice.model_validate("cross_entropy" if schema.task == "classification" else "mse")
+    return LossChoice.model_validate(_USUAL_LOSS[schema.task])
 
 
 def _loss(spec: Spec, schema: Schema) -> Loss:
@@ -220,7 +277,7 @@ def _loss(spec: Spec, schema: Schema) -> Loss:
     loss: Loss = spec.loss.build()
     if schema.task not in loss.tasks:
         able = [name for name, other in LOSSES.items() if schema.task in other.tasks]
-        labels = "are classes" if schema.task == "classification" else "are numbers, not classes"
+        labels = _LABELS[schema.task]
         sentence = (
             f"{loss.kind} does not fit the labels of {spec.data.source}, which {labels}; use {listed(able, 'or')}"
         )
@@ -261,9 +318,9 @@ def _last_dense(spec: Spec) -> tuple[int, Dense | None, str]:
     return index, None, ""
 
 
-def _network(spec: Spec, schema: Schema) -> Network:
+def _network(spec: Spec, preparation: Preparation) -> Network:
     try:
-        return Network([choice.build() for choice in spec.network], (schema.width,))
+        return Network([choice.build() for choice in spec.network], input_shape(preparation))
     except ShapeError as error:
         number = error.layer_number or 1
         raise spec.error(("network", number - 1, error.kind), str(error)) from None
@@ -273,12 +330,12 @@ def _with_stratify(spec: Spec, dataset: Dataset) -> Spec:
     """The spec that says whether to stratify. Raises SpecError if it asks for what cannot be done."""
     split, schema = spec.data.split, dataset.schema
     place = ("data", "split", "stratify")
-    if schema.task == "regression":
+    stratify = False
+    if schema.task != "classification":
         if split.stratify:
-            raise spec.error(place, "only classes can be stratified, and the labels are numbers; remove it")
-        stratify = False
-    else:
-        parts = 1 + (split.validation > 0) + (split.test > 0)
+            raise spec.error(place, f"only classes can be stratified, and the labels {_LABELS[schema.task]}; remove it")
+    elif split.column is None and split.group is None:
+        parts = (split.folds or 1 + (split.validation > 0)) + (split.test > 0)
         counts = np.bincount(dataset.labels, minlength=len(schema.classes))
         rare = int(counts.argmin())
         stratify = bool(counts[rare] >= parts) if split.stratify is None else split.stratify
@@ -293,9 +350,54 @@ def _with_stratify(spec: Spec, dataset: Dataset) -> Spec:
 def _split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
     split = spec.data.split
     try:
+        if split.column is not None:
+            return given_indices(_told(spec, dataset.parts, ("data", "split", "column")))
+        groups = None if split.group is None else _told(spec, dataset.groups, ("data", "split", "group"))
+        if split.folds is not None:
+            stratify = bool(split.stratify)
+            return fold_indices(dataset.labels, split.folds, split.fold, split.test, stratify, spec.seed, groups)
+        if groups is not None:
+            return grouped_indices(groups, split.validation, split.test, spec.seed)
         return split_indices(dataset.labels, split.validation, split.test, bool(split.stratify), spec.seed)
     except ValueError as error:
         raise spec.error(("data", "split"), str(error)) from None
+
+
+def _told(spec: Spec, array: Array | None, place: Path) -> Array:
+    """What the dataset says of its rows. Raises SpecError if it does not."""
+    if array is None:
+        raise spec.error(place, f"{spec.data.source} was stored without this column")
+    return array
+
+
+def _check_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> None:
+    if spec.data.weights is None:
+        return
+    place = ("data", "weights")
+    if not _told(spec, dataset.weights, place)[train_rows].any():
+        raise spec.error(place, "the weights of all training rows are 0; there is nothing to learn from")
+
+
+def _check_augment(spec: Spec, schema: Schema) -> None:
+    if spec.data.augment is not None and len(schema.image_shape) not in (2, 3):
+        sentence = f"only images can be augmented, and {spec.data.source} holds rows of {schema.width} numbers"
+        raise spec.error(("data", "augment"), f"{sentence}; remove it")
+
+
+def _indicated(spec: Spec, dataset: Dataset, train_rows: Array) -> tuple[int, ...]:
+    """The columns whose empty cells are inputs of their own. Raises SpecError if gaps cannot be filled."""
+    if not dataset.schema.missing:
+        return ()
+    missing, place = spec.data.missing.build(), ("data", "missing")
+    if missing.fill == "error":
+        sentence = f"{spec.data.source} has empty cells; say what fills them: mean, median or most_frequent"
+        raise spec.error(place, sentence)
+    empty = np.isnan(dataset.features[train_rows])
+    for column in np.flatnonzero(empty.all(axis=0))[:1].tolist():
+        name = f"'{dataset.schema.features[column]}'" if dataset.schema.features else str(column + 1)
+        sentence = f"column {name} is empty in every training row, so there is nothing to fill it with; leave it out"
+        raise spec.error(place, sentence)
+    return tuple(np.flatnonzero(empty.any(axis=0)).tolist()) if missing.indicator else ()
 
 
 def _check_batch_size(spec: Spec, rows: int) -> None:
@@ -332,12 +434,19 @@ def _notes(given: Spec, resolved: Spec, schema: Schema, added: bool) -> tuple[st
         each = "class" if schema.classes else "target"
         units = "1 unit" if schema.outputs == 1 else f"{schema.outputs} units"
         notes.append(f"an output layer was added: dense, {units}, one for each {each}")
-    if given.data.split.stratify is None and schema.classes and not resolved.data.split.stratify:
+    split = resolved.data.split
+    shared = split.column is None and split.group is None
+    if given.data.split.stratify is None and schema.classes and shared and not split.stratify:
         notes.append("the split is not stratified, since a class has too few rows to stand in every part")
     if len(schema.classes) > MANY_CLASSES and schema.classes[0].lstrip("-").isdecimal():
         notes.append(
             f"the labels are {len(schema.classes)} whole numbers taken as classes; for quantities use loss: mse"
         )
+    if spread := [(name, len(of)) for name, of in zip(schema.features, schema.categories, strict=False) if of]:
+        names = listed([f"{name} ({count})" for name, count in spread[:8]] + (["…"] if len(spread) > 8 else []))
+        notes.append(f"words and categories are spread over inputs, one for each value: {names}")
+    if split.folds is not None:
+        notes.append(f"fold {split.fold} of {split.folds} validates")
     if schema.image_shape:
         notes.append(f"each image of {' × '.join(map(str, schema.image_shape))} is a row of {schema.width} features")
     return tuple(notes)

@@ -10,8 +10,9 @@ import numpy as np
 
 from nn import Array, Loss
 from nn.metrics import decided
-from service.assembly import scaled
-from service.datasets import Schema, arrays, tables
+from service.assembly import prepared
+from service.datasets import Schema, arrays, columns, tables
+from service.datasets.roles import Roles
 from service.datasets.tables import Table
 from service.errors import DataError
 from service.spec.errors import did_you_mean, listed
@@ -73,26 +74,38 @@ def loss_of(weights: Weights) -> Loss:
 
 def raw_outputs(weights: Weights, features: Array) -> Array:
     """The network's outputs (n, outputs) for features (n, width), not yet scaled."""
-    inputs = scaled(weights.spec.data.scale, features, weights.scaler)
+    inputs = prepared(weights.preparation, features, weights.scaler).reshape(-1, *weights.network.input_shape)
     return weights.network.predict(weights.parameters, inputs)
 
 
 def read_features(weights: Weights, file: Path) -> Array:
-    """Features (n, width) from a file, in the order in which the network was trained on them."""
+    """Features (n, width) from a file, in the order in which the network was trained on them; NaN is an empty cell."""
+    schema, gaps = weights.schema, weights.preparation.fill != "error"
     if file.suffix.lower() == ".npz":
-        return arrays.read_features(file, weights.schema.width)
+        if schema.categories:
+            raise DataError(f"{file.name}: the network was trained on columns of words; give it a table")
+        return arrays.read_features(file, schema.width, gaps)
     if file.suffix.lower() not in (".csv", ".tsv", ".parquet", ".pq"):
         raise DataError(f"{file.name}: new rows are read from .csv, .tsv, .parquet or .npz files")
     table = tables.read(file)
-    names = _matched(table, weights) if weights.schema.features else _counted(table, weights.schema)
-    return np.column_stack([tables.numbers(table, name, "features") for name in names])
+    names = _matched(table, weights) if schema.features else _counted(table, schema)
+    categories = schema.categories or ((),) * len(names)
+    return np.column_stack([_column(table, name, of, gaps) for name, of in zip(names, categories, strict=True)])
+
+
+def _column(table: Table, name: str, categories: tuple[str, ...], gaps: bool) -> Array:
+    return columns.codes(table, name, categories, gaps) if categories else tables.numbers(table, name, "new", gaps)
 
 
 def _matched(table: Table, weights: Weights) -> list[str]:
-    """The columns by name. The target may be there or not; other columns may be only if the spec chose its features."""
+    """The columns by name. The target, and what weighs or divides rows, may be there or not.
+
+    Other columns may be only if the spec chose its features.
+    """
     schema = weights.schema
+    unused = {*schema.targets, *Roles.of(weights.spec).columns}
     missing = [name for name in schema.features if name not in table.columns]
-    extra = [name for name in table.columns if name not in (*schema.features, *schema.targets)]
+    extra = [name for name in table.columns if name not in unused and name not in schema.features]
     if missing:
         near = did_you_mean(missing[0], extra) if len(missing) == 1 else ""
         names = listed([f"'{name}'" for name in missing[:SHOWN]]) + (" …" if len(missing) > SHOWN else "")

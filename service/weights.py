@@ -1,7 +1,7 @@
 """A trained network as one safetensors file that needs nothing else: parameters, scaler, spec and schema.
 
-Parameters stand under their names (`1.dense.weight`), the scaler's arrays under `scaler.*`, and the metadata holds the
-resolved spec and the dataset's schema as JSON. Any safetensors reader opens it.
+Parameters stand under their names (`1.dense.weight`), the preparation's arrays (shift, scale, what fills gaps) under
+`scaler.*`, and the metadata holds the resolved spec and the dataset's schema as JSON. Any safetensors reader opens it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from nn import Array, FlatBuffer, Network, ShapeError
+from nn import Array, FlatBuffer, Network, Preparation, ShapeError
+from service import assembly
 from service.datasets import Schema, tensors
 from service.errors import DataError
 from service.spec import Spec, SpecError
@@ -31,6 +32,7 @@ class Weights:
     network: Network
     parameters: FlatBuffer
     scaler: Mapping[str, Array]
+    preparation: Preparation
 
 
 def pack(parameters: FlatBuffer, scaler: Mapping[str, Array], spec: Spec, schema: Schema) -> bytes:
@@ -42,7 +44,7 @@ def pack(parameters: FlatBuffer, scaler: Mapping[str, Array], spec: Spec, schema
 def unpack(data: bytes) -> Weights:
     """What `pack` wrote. Raises DataError on names, shapes, types or values that the spec in it does not explain."""
     arrays, document = tensors.unpack(data, _WHAT)
-    spec, schema, network = _described(document)
+    spec, schema, preparation, network = _described(document, arrays.get(f"{_SCALER}indicated"))
     parameters = FlatBuffer(network.parameter_shapes, _parameter_type(arrays))
     scaler = {name.removeprefix(_SCALER): array for name, array in arrays.items() if name.startswith(_SCALER)}
     if set(arrays) != set(parameters.views) | {f"{_SCALER}{name}" for name in scaler}:
@@ -51,8 +53,8 @@ def unpack(data: bytes) -> Weights:
         if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype or not np.isfinite(arrays[name]).all():
             raise DataError(f"{_WHAT} is damaged: the array {name} does not fit the network in it")
         view[...] = arrays[name]
-    _check_scaler(scaler, spec, schema)
-    return Weights(spec, schema, network, parameters, scaler)
+    _check_scaler(scaler, preparation)
+    return Weights(spec, schema, network, parameters, scaler, preparation)
 
 
 def sha256(parameters: FlatBuffer) -> str:
@@ -61,18 +63,29 @@ def sha256(parameters: FlatBuffer) -> str:
     return hashlib.sha256(flat.data).hexdigest()
 
 
-def _described(document: Any) -> tuple[Spec, Schema, Network]:
+def _described(document: Any, indicated: Array | None) -> tuple[Spec, Schema, Preparation, Network]:
     if not isinstance(document, dict) or set(document) != {"spec", "schema"}:
         raise DataError(f"{_WHAT} is damaged: its metadata must hold a spec and a schema")
     try:
         spec = Spec.from_document(document["spec"], _WHAT)
         schema = Schema.from_document(document["schema"])
-        network = Network([choice.build() for choice in spec.network], (schema.width,))
+        preparation = assembly.preparation(spec, schema, _columns(indicated, schema))
+        network = Network([choice.build() for choice in spec.network], assembly.input_shape(preparation))
     except (SpecError, ShapeError, ValueError) as error:
         raise DataError(f"{_WHAT} is damaged or of another version: {error}") from None
     if network.output_shape != (schema.outputs,):
         raise DataError(f"{_WHAT} is damaged: its network does not fit the labels of its schema")
-    return spec, schema, network
+    return spec, schema, preparation, network
+
+
+def _columns(indicated: Array | None, schema: Schema) -> tuple[int, ...]:
+    """The columns whose gaps are told. Not believed: in order, each once, of those there are."""
+    if indicated is None:
+        return ()
+    columns = [] if indicated.dtype != np.int64 or indicated.ndim != 1 else indicated.tolist()
+    if not columns or columns != sorted(set(columns)) or columns[0] < 0 or columns[-1] >= schema.width:
+        raise DataError(f"{_WHAT} is damaged: its scaler does not fit")
+    return tuple(columns)
 
 
 def _parameter_type(arrays: Mapping[str, Array]) -> Any:
@@ -82,11 +95,16 @@ def _parameter_type(arrays: Mapping[str, Array]) -> Any:
     return types.pop() if types else "float32"
 
 
-def _check_scaler(scaler: Mapping[str, Array], spec: Spec, schema: Schema) -> None:
-    needed = set() if spec.data.scale == "none" and schema.dtype == "float32" else {"shift", "scale"}
-    right = all(
-        array.shape == (schema.width,) and array.dtype == np.float32 and np.isfinite(array).all()
-        for array in scaler.values()
+def _check_scaler(scaler: Mapping[str, Array], preparation: Preparation) -> None:
+    right = {name: array.shape for name, array in scaler.items()} == preparation.shapes and all(
+        array.dtype == (np.int64 if name == "indicated" else np.float32) and np.isfinite(array).all()
+        for name, array in scaler.items()
     )
-    if set(scaler) != needed or not right or (needed and not (scaler["scale"] > 0).all()):
+    right = right and ("scale" not in scaler or bool((scaler["scale"] > 0).all()))
+    if not right or not _known_categories(scaler.get("fill"), preparation.categories):
         raise DataError(f"{_WHAT} is damaged: its scaler does not fit")
+
+
+def _known_categories(fill: Array | None, categories: tuple[int, ...]) -> bool:
+    """Whether the gaps of columns of categories are filled with one of them."""
+    return fill is None or all(fill[column] in range(size) for column, size in enumerate(categories) if size)

@@ -2,6 +2,6 @@
 
 from service.datasets.dataset import Dataset, Schema, Task
 from service.datasets.labels import Wanted
-from service.datasets.sources import BUILT_IN, built_in, load, read
+from service.datasets.sources import BUILT_IN, Asked, built_in, load, read
 
-__all__ = ["BUILT_IN", "Dataset", "Schema", "Task", "Wanted", "built_in", "load", "read"]
+__all__ = ["BUILT_IN", "Asked", "Dataset", "Schema", "Task", "Wanted", "built_in", "load", "read"]

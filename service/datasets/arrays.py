@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from service.datasets import roles as roles_of
+from service.datasets.columns import Kind
 from service.datasets.dataset import Dataset, Schema
-from service.datasets.labels import Wanted, classes_of
+from service.datasets.labels import NOT_BINARY, Labels, Wanted, classes_of
+from service.datasets.roles import Roles
 from service.datasets.tables import WrongKey, content
 from service.errors import DataError
 from service.spec.errors import listed
@@ -22,19 +25,23 @@ _FEATURES, _LABELS = ("features", "x", "X"), ("labels", "y", "Y")
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_npz(file: Path, wanted: Wanted) -> Dataset:
-    """Arrays `features` (or x) and `labels` (or y). More than two axes of features are an image, row by row."""
+def read_npz(file: Path, wanted: Wanted, roles: Roles, gaps: bool = False) -> Dataset:
+    """Arrays `features` (or x) and `labels` (or y), and those that `roles` name; NaN is a gap if `gaps` are allowed.
+
+    More than two axes of features are an image, row by row.
+    """
     arrays = _npz(file)
     features, labels = _named(arrays, _FEATURES, file.name), _named(arrays, _LABELS, file.name)
-    return from_arrays(features, labels, file.name, wanted)
+    extras = roles_of.from_arrays(arrays, roles, len(np.atleast_1d(labels)), file.name)
+    return from_arrays(features, labels, file.name, wanted, gaps, extras)
 
 
-def read_features(file: Path, width: int) -> np.ndarray:
+def read_features(file: Path, width: int, gaps: bool = False) -> np.ndarray:
     """The features alone, (n, width). Raises DataError if a row has another number of them."""
     features = _named(_npz(file), _FEATURES, file.name)
     if features.ndim < 2 or features.dtype.kind not in "buif" or math.prod(features.shape[1:]) != width:
         raise DataError(f"{file.name}: the network takes rows of {width} numbers, got {features.shape}")
-    if not np.isfinite(features).all():
+    if not (np.isfinite(features) | (np.isnan(features) if gaps else False)).all():
         raise DataError(f"{file.name}: the features hold a number that is not finite")
     return features.reshape(len(features), width)
 
@@ -56,7 +63,14 @@ def _named(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], file: str) 
     raise DataError(f"{file}: needs an array called {names[0]} or {names[1]}; its arrays: {have}")
 
 
-def from_arrays(features: np.ndarray, labels: np.ndarray, name: str, wanted: Wanted) -> Dataset:
+def from_arrays(
+    features: np.ndarray,
+    labels: np.ndarray,
+    name: str,
+    wanted: Wanted,
+    gaps: bool = False,
+    extras: Mapping[str, np.ndarray] | None = None,
+) -> Dataset:
     """A dataset of features (n, …) and labels (n,) or (n, targets). Raises DataError if they do not fit."""
     if features.ndim < 2 or 0 in features.shape or features.dtype.kind not in "buif":
         raise DataError(f"{name}: features must be numbers of shape (rows, …), got {features.dtype} {features.shape}")
@@ -69,41 +83,44 @@ def from_arrays(features: np.ndarray, labels: np.ndarray, name: str, wanted: Wan
     if flat.dtype != np.uint8:
         with np.errstate(over="ignore"):
             flat = flat.astype(np.float32)
-    values, classes = _labels(labels, name, wanted)
-    return Dataset(
-        np.ascontiguousarray(flat),
-        values,
-        Schema(
-            task="classification" if classes else "regression",
-            rows=rows,
-            width=flat.shape[1],
-            dtype="uint8" if flat.dtype == np.uint8 else "float32",
-            image_shape=image,
-            targets=("label",) if values.ndim == 1 or values.shape[1] == 1 else _numbered(values.shape[1]),
-            classes=classes,
-        ),
+    values, classes, task = _labels(labels, name, wanted)
+    schema = Schema(
+        task=task,
+        rows=rows,
+        width=flat.shape[1],
+        dtype="uint8" if flat.dtype == np.uint8 else "float32",
+        image_shape=image,
+        targets=("label",) if values.ndim == 1 or values.shape[1] == 1 else _numbered(values.shape[1]),
+        classes=classes,
+        missing=gaps and bool(np.isnan(flat).any()),
     )
+    return Dataset(np.ascontiguousarray(flat), values, schema, **(extras or {}))
 
 
 def _numbered(count: int) -> tuple[str, ...]:
     return tuple(f"label_{number}" for number in range(1, count + 1))
 
 
-def _labels(labels: np.ndarray, name: str, wanted: Wanted) -> tuple[np.ndarray, tuple[str, ...]]:
+def _labels(labels: np.ndarray, name: str, wanted: Wanted) -> Labels:
     kind = labels.dtype.kind
     several = labels.ndim == 2 and labels.shape[1] > 1
     place = f"{name}: labels"
-    word = "text" if kind == "U" else "fraction" if kind == "f" else "whole"
-    if wanted.decide(word, several, place) == "classification":  # type: ignore[arg-type]
+    binary = kind != "U" and bool(np.isin(labels, (0, 1)).all())
+    word: Kind = "text" if kind == "U" else "fraction" if kind == "f" else "whole"
+    task = wanted.decide(word, several, place, binary)
+    if task == "classification":
         if kind == "f" and (labels != np.round(labels)).any():
             raise WrongKey("source", f"{place} are fractions, which are no classes; for numbers use the loss mse")
         whole = labels.reshape(-1) if kind == "U" else labels.reshape(-1).astype(np.int64)
-        return classes_of(whole.astype(str), place)
-    return labels.astype(np.float32).reshape(len(labels), -1), ()
+        return Labels(*classes_of(whole.astype(str), place), task)
+    if task == "multilabel" and not binary:
+        raise WrongKey("task" if wanted.task else "source", f"{place}: the array {NOT_BINARY}")
+    return Labels(labels.astype(np.float32).reshape(len(labels), -1), (), task)
 
 
-def read_idx(images: Path, wanted: Wanted) -> Dataset:
+def read_idx(images: Path, wanted: Wanted, roles: Roles) -> Dataset:
     """Images with the labels found beside them by MNIST's naming; a folder stands for its training images."""
+    roles.refuse(images.name, "it holds images and labels alone")
     if images.is_dir():
         images = _images_in(images)
     labels = _labels_beside(images)

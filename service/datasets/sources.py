@@ -6,15 +6,19 @@ import csv
 import gzip
 import io
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from nn import LOSSES
-from service.datasets import tables
+from service.datasets import columns, tables
+from service.datasets import roles as roles_of
 from service.datasets.arrays import is_idx, read_idx, read_npz
-from service.datasets.dataset import Dataset, Schema
+from service.datasets.dataset import Dataset, Schema, Task
 from service.datasets.labels import Wanted, classes_of, from_table
+from service.datasets.roles import Roles
 from service.datasets.tables import WrongKey
 from service.errors import DataError
 from service.spec import Spec
@@ -37,9 +41,24 @@ def load(spec: Spec, find: Finder | None = None, registered: Collection[str] = (
         if dataset is not None:
             return _fitting(dataset, spec)
         file = _file(spec, registered)
-        return read(file, spec.data.target, spec.data.features, wanted)
+        asked = Asked(
+            spec.data.target, spec.data.features, wanted, spec.data.one_hot or (), _gaps(spec), Roles.of(spec)
+        )
+        return read(file, asked)
     except WrongKey as error:
-        raise spec.error(("data", error.key), str(error)) from None
+        raise spec.error(("data", *error.key.split(".")), str(error)) from None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a spec asks of a file: its columns, by what they are for, and what may be in them."""
+
+    target: Sequence[str] | None = None
+    features: Sequence[str] | None = None
+    wanted: Wanted = field(default_factory=Wanted)
+    one_hot: Sequence[str] = ()
+    gaps: bool = False
+    roles: Roles = field(default_factory=Roles)
 
 
 def built_in(name: str) -> Dataset:
@@ -62,51 +81,69 @@ def built_in(name: str) -> Dataset:
     return Dataset(features, labels, schema)
 
 
-def read(
-    file: Path, target: Sequence[str] | None, features: Sequence[str] | None = None, wanted: Wanted | None = None
-) -> Dataset:
+def read(file: Path, asked: Asked) -> Dataset:
     """The dataset in a file or folder. Raises DataError; WrongKey if the named columns do not fit the file."""
-    wanted = wanted or Wanted()
+    table = file.suffix.lower() in TABLES and not is_idx(file)
+    if asked.one_hot and not table:
+        raise WrongKey("one_hot", f"{file.name} has no columns with names; one_hot is for tables")
     if is_idx(file):
-        return read_idx(file, wanted)
+        return read_idx(file, asked.wanted, asked.roles)
     if file.suffix.lower() == ".npz":
-        return read_npz(file, wanted)
-    if file.suffix.lower() not in TABLES:
+        return read_npz(file, asked.wanted, asked.roles, asked.gaps)
+    if not table:
         kinds = f"{', '.join(SUFFIXES)} or idx"
         raise WrongKey("source", f"{file.name}: a {file.suffix or 'file without an ending'} is no data; known: {kinds}")
-    table = tables.read(file)
-    if target is None:
-        columns = listed(table.columns[:20]) + (" …" if len(table.columns) > 20 else "")
-        raise WrongKey("source", f"{file.name} needs data.target, the column of the labels (its columns: {columns})")
-    return _from_table(table, target, features, wanted)
+    return _from_table(tables.read(file), asked)
 
 
-def _from_table(table: tables.Table, target: Sequence[str], features: Sequence[str] | None, wanted: Wanted) -> Dataset:
-    labels, classes = from_table(table, target, wanted)
-    names = list(features) if features else [column for column in table.columns if column not in target]
-    if both := [name for name in names if name in target]:
-        raise WrongKey("features", f"'{both[0]}' is the target and cannot be learned from as well")
-    if not names:
-        raise WrongKey("target", f"{table.name} has no column besides the target; there is nothing to learn from")
-    values = np.empty((len(table), len(names)), np.float32)
+def _from_table(table: tables.Table, asked: Asked) -> Dataset:
+    if asked.target is None:
+        known = listed(table.columns[:20]) + (" …" if len(table.columns) > 20 else "")
+        raise WrongKey("source", f"{table.name} needs data.target, the column of the labels (its columns: {known})")
+    labels = from_table(table, asked.target, asked.wanted)
+    names = _feature_names(table, asked.target, asked)
+    values, categories = np.empty((len(table), len(names)), np.float32), []
     for index, name in enumerate(names):
-        values[:, index] = tables.numbers(table, name, "features")
+        values[:, index], found = columns.feature(table, name, name in asked.one_hot, asked.gaps)
+        categories.append(found)
     schema = Schema(
-        task="classification" if classes else "regression",
+        task=labels.task,
         rows=len(table),
         width=len(names),
         dtype="float32",
         features=tuple(names),
-        targets=tuple(target),
-        classes=classes,
+        targets=tuple(asked.target),
+        classes=labels.classes,
+        categories=tuple(categories) if any(categories) else (),
+        missing=bool(np.isnan(values).any()),
     )
-    return Dataset(values, labels, schema)
+    return Dataset(values, labels.values, schema, **roles_of.from_table(table, asked.roles))
+
+
+def _feature_names(table: tables.Table, target: Sequence[str], asked: Asked) -> list[str]:
+    """The columns to learn from: those the spec lists, or all that have no other use."""
+    used = {*target, *asked.roles.columns}
+    names = list(asked.features) if asked.features else [name for name in table.columns if name not in used]
+    if both := [name for name in names if name in target]:
+        raise WrongKey("features", f"'{both[0]}' is the target and cannot be learned from as well")
+    if not names:
+        raise WrongKey("target", f"{table.name} has no column besides the target; there is nothing to learn from")
+    for name in asked.one_hot:
+        if name not in names:
+            raise WrongKey("one_hot", f"'{name}' is not among the features{did_you_mean(name, names)}")
+    return names
+
+
+def _gaps(spec: Spec) -> bool:
+    """Whether features may have empty cells, since the spec says what is done about them."""
+    return bool(spec.data.missing.build().fill != "error")
 
 
 def _wanted(spec: Spec) -> Wanted:
     if spec.loss is None:
         return Wanted(spec.data.task)
-    return Wanted(spec.data.task, spec.loss.name, tuple(sorted(LOSSES[spec.loss.name].tasks)))
+    able = LOSSES[spec.loss.name].tasks
+    return Wanted(spec.data.task, spec.loss.name, tuple(task for task in get_args(Task) if task in able))
 
 
 def _named(source: str, find: Finder | None) -> Dataset | None:
@@ -120,6 +157,12 @@ def _fitting(dataset: Dataset, spec: Spec) -> Dataset:
         raise WrongKey("target", f"the target of {name} is {listed(schema.targets)}; leave 'target' out")
     if spec.data.task is not None and spec.data.task != schema.task:
         raise WrongKey("task", f"{name} is for {schema.task}")
+    if spec.data.one_hot is not None:
+        raise WrongKey("one_hot", f"{name} has been read already; one_hot is for tables read from a file")
+    given = {"weights": dataset.weights, "split.group": dataset.groups, "split.column": dataset.parts}
+    for column, key in Roles.of(spec):
+        if given[key] is None:
+            raise WrongKey(key, f"{name} has no column '{column}' that says so")
     return dataset if spec.data.features is None else _selected(dataset, spec.data.features, name)
 
 
@@ -133,8 +176,14 @@ def _selected(dataset: Dataset, features: Sequence[str], name: str) -> Dataset:
             )
     chosen = [schema.features.index(feature) for feature in features]
     values = dataset.features[:, chosen]
-    document = {**schema.document(), "features": list(features), "width": len(features)}
-    return Dataset(values, dataset.labels, Schema.from_document(document))
+    narrow = replace(
+        schema,
+        features=tuple(features),
+        width=len(features),
+        categories=tuple(schema.categories[index] for index in chosen) if schema.categories else (),
+        missing=bool(np.isnan(values).any()),
+    )
+    return replace(dataset, features=values, schema=narrow)
 
 
 def _file(spec: Spec, registered: Collection[str]) -> Path:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 DELIMITERS = {".tsv": "\t"}
 _TOLD = 3  # rows named in one error
+_NO_NUMBERS = ("NA", "N/A", "nan", "NaN", "NAN", "null", "NULL")  # what other programs write into an empty cell
+_ADVICE = {
+    "features": "let data.missing fill it (mean, median or most_frequent), or ",
+    "new": "the network was trained without data.missing, so ",
+}
 
 
 class WrongKey(DataError):
@@ -93,41 +98,57 @@ def content(file: Path) -> bytes:
     return data
 
 
-def numbers(table: Table, column: str, key: str) -> np.ndarray:
-    """The column as finite float32 numbers (n,). Raises DataError with the line of each cell that is none."""
+def numbers(table: Table, column: str, key: str, gaps: bool = False) -> np.ndarray:
+    """The column as float32 numbers (n,), NaN where a cell is empty if `gaps` are allowed.
+
+    Raises DataError with the line of a cell that is no number, and WrongKey for a column that holds none.
+    """
     import polars as pl
 
     series = table.series(column, key)
     if series.dtype == pl.String:
         text = series.str.strip_chars()
-        _refuse_empty(table, column, text.is_null() | (text == ""))
+        empty = empty_cells(series) | text.is_in(_NO_NUMBERS)
         found = text.cast(pl.Float64, strict=False)
-        if found.null_count() and text.is_in(["true", "false", "True", "False"]).all():
-            return (text.str.to_lowercase() == "true").to_numpy().astype(np.float32)
-        _refuse_text(table, column, text, found.is_null())
+        words = text.filter(~empty)
+        if found.null_count() and len(words) and words.is_in(["true", "false", "True", "False"]).all():
+            found = (text.str.to_lowercase() == "true").cast(pl.Float64)
+        _refuse_text(table, column, text, found.is_null() & ~empty)
     elif series.dtype.is_numeric() or series.dtype == pl.Boolean:
-        _refuse_empty(table, column, series.is_null())
         found = series.cast(pl.Float64)
+        empty = found.is_null() | found.is_nan()
     else:
         kind = str(series.dtype).lower()
         raise WrongKey("features", f"{table.name}: column '{column}' holds {kind} values; a network needs numbers")
+    if not gaps:
+        refuse_empty(table, column, empty, key)
     with np.errstate(over="ignore"):
-        values = found.to_numpy().astype(np.float32)
-    if not np.isfinite(values).all():
-        rows = np.flatnonzero(~np.isfinite(values)).tolist()
-        sentence = f"column '{column}': {shown(series[rows[0]])} is not a finite number"
-        raise DataError(f"{table.place(rows[0])}: {sentence}{_fill(table, rows)}")
+        values = found.set(empty, None).to_numpy().astype(np.float32)
+    for row in np.flatnonzero(np.isinf(values))[:1].tolist():
+        raise DataError(f"{table.place(row)}: column '{column}': {shown(series[row])} is not a finite number")
     return values
 
 
-def _refuse_empty(table: Table, column: str, empty: pl.Series) -> None:
+def empty_cells(series: pl.Series) -> pl.Series:
+    """Where the column has no value, as booleans. Texts are empty if nothing but blanks is in them."""
+    import polars as pl
+
+    if series.dtype == pl.String:
+        return series.is_null() | (series.str.strip_chars() == "").fill_null(True)
+    return series.is_null()
+
+
+def refuse_empty(table: Table, column: str, empty: pl.Series, key: str) -> None:
+    """Raise DataError naming the lines of the empty cells, if there are any, and what can be done."""
     rows = empty.arg_true().to_list()
     if rows:
-        raise DataError(f"{table.place(rows[0])}: column '{column}' is empty{_fill(table, rows)}")
+        cell = table.frame[column][rows[0]]
+        what = f": {shown(cell)} is no number" if isinstance(cell, str) and cell.strip() else " is empty"
+        raise DataError(f"{table.place(rows[0])}: column '{column}'{what}; {_ADVICE.get(key, '')}{_fill(table, rows)}")
 
 
 def _fill(table: Table, rows: Sequence[int]) -> str:
-    return f"; missing values are not supported: fill in or drop {table.places(rows)}"
+    return f"fill in or drop {table.places(rows)}"
 
 
 def _refuse_text(table: Table, column: str, text: pl.Series, wrong: pl.Series) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, EarlyStopping
+from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS
 from nn.registry import field_types
 from service.spec.parts import Choice, Settings
 from service.spec.schema import VERSION, Spec
@@ -47,8 +47,9 @@ def reference() -> str:
     )
     lines = ["# The spec", "", *_HEAD]
     for title, model in _sections("", Spec):
-        lines += ["", f"## {title or 'Top level'}", "", _first_line(model), "", *_table(_rows(model))]
-    lines += ["", "## train.early_stopping", "", _first_line(EarlyStopping), "", *_table(_part_rows(EarlyStopping))]
+        part = getattr(model, "part", None)
+        rows = _rows(model) if part is None else _part_rows(part)
+        lines += ["", f"## {title or 'Top level'}", "", _first_line(part or model), "", *_table(rows)]
     for title, sentence, registry in parts:
         lines += ["", f"## {title}", "", sentence]
         for name, part in registry.items():
@@ -66,11 +67,12 @@ _HEAD = (
 
 
 def _sections(path: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The model and those inside it, but not the parts of `nn`, which have chapters of their own."""
+    """The model and those inside it, but not the choices among parts of `nn`, which have chapters of their own."""
     yield path, model
-    for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and not issubclass(inner, Choice | Settings):
+    for name, field in model.model_fields.items() if not issubclass(model, Settings) else ():
+        kinds = [kind for kind in (typing.get_args(field.annotation) or (field.annotation,)) if kind is not NoneType]
+        inner = kinds[0]
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and not issubclass(inner, Choice):
             yield from _sections(f"{path}.{name}".lstrip("."), inner)
 
 

@@ -5,13 +5,25 @@ This is where a key is added. The reference, the JSON Schema and the error messa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, Self, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from nn import LAYERS, LOSSES, OPTIMIZERS, SCALERS, SCHEDULES, EarlyStopping, Target, metric
+from nn import (
+    LAYERS,
+    LOSSES,
+    OPTIMIZERS,
+    SCALERS,
+    SCHEDULES,
+    Augmentation,
+    EarlyStopping,
+    Missing,
+    Target,
+    metric,
+)
 from service.spec.document import Document
 from service.spec.errors import Path, SpecError, shown, unknown
 from service.spec.parts import Choice, Settings, Strict, choice, settings
@@ -25,6 +37,8 @@ if TYPE_CHECKING:
     ScheduleChoice: TypeAlias = Choice
     EarlyStoppingSettings: TypeAlias = Settings
     TargetSettings: TypeAlias = Settings
+    MissingSettings: TypeAlias = Settings
+    AugmentationSettings: TypeAlias = Settings
     ScalerName: TypeAlias = str
 else:
     LayerChoice = choice("layer", LAYERS)
@@ -33,6 +47,8 @@ else:
     ScheduleChoice = choice("schedule", SCHEDULES)
     EarlyStoppingSettings = settings(EarlyStopping)
     TargetSettings = settings(Target)
+    MissingSettings = settings(Missing)
+    AugmentationSettings = settings(Augmentation)
     ScalerName = Literal[tuple(SCALERS)]
 
 
@@ -121,6 +137,49 @@ class Split(Strict):
         None,
         description="give every part the same share of each class; unless told, done when there are classes",
     )
+    group: OneLine | None = Field(
+        None,
+        description="a column: all rows with the same value stay in one part, such as those of one patient; the shares "
+        "are met as nearly as that allows",
+    )
+    column: OneLine | None = Field(
+        None, description="a column that says it itself, in place of shares: train, validation or test"
+    )
+    folds: int | None = Field(
+        None,
+        ge=2,
+        le=10_000,
+        description="cross-validation, in place of a share for validation: the rows outside the test are dealt to so "
+        "many folds, each of which validates in one run",
+    )
+    fold: int = Field(1, ge=1, description="with folds, the one that validates in this run, from 1")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shares_told_otherwise(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        none = {"validation": 0, "test": 0} if value.get("column") else {"validation": 0} if value.get("folds") else {}
+        return {**none, **value}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        for key, sentence in self._contradictions():
+            raise PydanticCustomError("sentence", sentence, {"key": key})
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[str, LiteralString]]:
+        for key in ("validation", "test", "stratify", "group", "folds"):
+            if self.column is not None and getattr(self, key):
+                yield key, "a share or rule cannot stand beside 'column', which says already where each row goes"
+        if self.folds is not None and self.validation:
+            yield "validation", "'validation' cannot stand beside 'folds', one of which validates"
+        if self.fold > 1 and self.folds is None:
+            yield "fold", "'fold' needs 'folds', how many there are"
+        if self.folds is not None and self.fold > self.folds:
+            yield "fold", "'fold' is counted from 1 to 'folds', and this is beyond"
+        if self.group is not None and self.stratify:
+            yield "stratify", "'stratify' cannot stand beside 'group': groups stay whole, whatever their classes"
 
     @model_validator(mode="after")
     def _something_left(self) -> Self:
@@ -135,10 +194,26 @@ class DataSection(Strict):
     source: OneLine = Field(
         description="a built-in dataset, a registered one, or a file (CSV, Parquet, npz, idx) relative to the spec"
     )
-    target: Names | None = Field(None, description="the column that holds the labels, or several for regression")
+    target: Names | None = Field(
+        None, description="the column that holds the labels, or several for regression and multilabel"
+    )
     features: Names | None = Field(None, description="the columns to learn from; unless told, all others")
-    task: Literal["classification", "regression"] | None = Field(
-        None, description="what the labels are; unless told, the loss decides, or else the kind of the labels"
+    task: Literal["classification", "regression", "multilabel"] | None = Field(
+        None,
+        description="what the labels are: classes, numbers, or several columns of 0 and 1; unless told, the loss "
+        "decides, or else the kind of the labels",
+    )
+    one_hot: Names | None = Field(
+        None,
+        description="columns of whole numbers that are categories; each value becomes an input of its own, as those of "
+        "a column of words do without being told",
+    )
+    missing: MissingSettings = Field(
+        default_factory=lambda: MissingSettings.model_validate("error"),
+        description="what stands in for empty cells of the features: error, mean, median, most_frequent",
+    )
+    weights: OneLine | None = Field(
+        None, description="a column of numbers from 0 up: how much each row counts in the loss"
     )
     split: Split = Field(Split(), description="how the rows are divided")
     scale: ScalerName = Field(
@@ -146,6 +221,31 @@ class DataSection(Strict):
         description="standard: mean 0 and deviation 1; minmax: 0 to 1; none: as they are, except that bytes (0 to 255) "
         "become 0 to 1. Measured on the training rows alone",
     )
+    augment: AugmentationSettings | None = Field(
+        None, description="how training images are changed at random, anew in every epoch"
+    )
+
+    @model_validator(mode="after")
+    def _a_fill_for_the_indicator(self) -> Self:
+        try:
+            self.missing.build()
+        except ValueError as error:
+            told = {"key": "missing", "fault": str(error).removeprefix("Missing: ")}
+            raise PydanticCustomError("sentence", "{fault}", told) from None
+        return self
+
+    @model_validator(mode="after")
+    def _one_use_of_a_column(self) -> Self:
+        uses = [(name, "target") for name in self.target or ()]
+        uses += [(name, "features") for name in self.features or ()]
+        told = {"weights": self.weights, "split.group": self.split.group, "split.column": self.split.column}
+        for key, name in told.items():
+            for other, use in uses:
+                if name is not None and name == other:
+                    told = {"key": key.split(".")[0], "name": name, "one": use, "other": key}
+                    raise PydanticCustomError("sentence", "'{name}' cannot be both data.{one} and data.{other}", told)
+            uses += [(name, key)] if name is not None else []
+        return self
 
 
 class TrainSection(Strict):
