@@ -1,7 +1,7 @@
 """The engine: networks, losses, optimizers and the training loop, in NumPy. No files, no database, no queue."""
 
 from nn.activations import ACTIVATIONS, ActivationFunction
-from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
+from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError, Views
 from nn.data import SCALERS, Data, Scaler
 from nn.initializers import INITIALIZERS
 from nn.layers import (
@@ -81,6 +81,7 @@ __all__ = [
     "Shape",
     "ShapeError",
     "State",
+    "Views",
     "direction",
     "evaluate",
     "is_better",
