@@ -4,6 +4,8 @@ from nn.activations import ACTIVATIONS, ActivationFunction
 from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
 from nn.augmentation import Augmentation, ImageAugmentation
 from nn.data import Data
+from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError, Views
+from nn.data import SCALERS, Data, Scaler
 from nn.initializers import INITIALIZERS
 from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
 from nn.losses import (
@@ -153,6 +155,7 @@ __all__ = [
     "State",
     "StepDecay",
     "confusion",
+    "Views",
     "direction",
     "evaluate",
     "fold_indices",

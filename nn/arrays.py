@@ -9,25 +9,26 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
+Arrays: TypeAlias = Mapping[str, Array]
 Shape: TypeAlias = tuple[int, ...]
 Noise: TypeAlias = np.random.Generator | Sequence[np.random.Generator]
 """What dropout draws from: one generator, or for a stack one for each member."""
 
 
-class Arrays(dict[str, Array]):
+class Views(dict[str, Array]):
     """Arrays by name, where the dots of a name are the levels of a tree: 2.residual.1.dense.weight."""
 
-    def __init__(self, arrays: Mapping[str, Array] | None = None) -> None:
+    def __init__(self, arrays: Arrays | None = None) -> None:
         super().__init__(arrays or {})
-        self._groups: dict[str, Arrays] = {}
+        self._groups: dict[str, Views] = {}
 
-    def group(self, name: str) -> Arrays:
+    def group(self, name: str) -> Views:
         """The arrays below `name`, under what follows it. Made once: layers are given theirs at every step."""
         found = self._groups.get(name)
         if found is None:
             start = f"{name}."
             below = {key.removeprefix(start): array for key, array in self.items() if key.startswith(start)}
-            found = self._groups[name] = Arrays(below)
+            found = self._groups[name] = Views(below)
         return found
 
 

@@ -8,14 +8,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.layers.base import Layer
 
 
 class Groups(Protocol):
-    """Arrays, or a FlatBuffer."""
+    """Views, or a FlatBuffer."""
 
-    def group(self, name: str) -> Arrays: ...
+    def group(self, name: str) -> Views: ...
 
 
 class Chain:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nn.arrays import Array, Arrays, Shape
+from nn.arrays import Array, Shape, Views
 
 
 class FlatBuffer:
@@ -33,8 +33,8 @@ class FlatBuffer:
             raise ValueError(f"the parameters are {size} numbers, and the vector has the shape {self.flat.shape}")
         self.views = self._cut()
 
-    def _cut(self) -> Arrays:
-        views, start = Arrays(), 0
+    def _cut(self) -> Views:
+        views, start = Views(), 0
         for name, shape in self.shapes.items():
             stop = start + math.prod(shape)
             views[name] = self.flat[..., start:stop].reshape(*self.stack, *shape, copy=False)
@@ -51,7 +51,7 @@ class FlatBuffer:
         """How many numbers one network has."""
         return int(self.flat.shape[-1])
 
-    def group(self, name: str) -> Arrays:
+    def group(self, name: str) -> Views:
         """The views below `name`: for a layer's name its weight, bias …"""
         return self.views.group(name)
 

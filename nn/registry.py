@@ -146,6 +146,8 @@ def _named(types: tuple[Any, ...]) -> str:
     lists = {int: "a list of whole numbers", float: "a list of numbers", str: "a list of names"}
     items = [(kind, item_type(kind)) for kind in types]
     return " or ".join(
-        words.get(kind, kind.__name__) if item is None else lists.get(item, f"a list of {item.__name__.lower()}s")
+        words.get(kind, f"a {kind.__name__.lower()}")
+        if item is None
+        else lists.get(item, f"a list of {item.__name__.lower()}s")
         for kind, item in items
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nn.activations import ACTIVATIONS, activation_function
-from nn.arrays import Array, Arrays, Buffers, Noise
+from nn.arrays import Array, Buffers, Noise, Views
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
@@ -20,7 +20,7 @@ class Activation(Layer):
         return self.function
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array]]:
         # Not over x: it may be the previous layer's cache.
         y = activation_function(self.function).forward(x, buffers.like("y", x))
@@ -28,8 +28,8 @@ class Activation(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: tuple[Array, Array],
         dy: Array,
         *,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape
+from nn.arrays import Array, Buffers, Noise, Shape, Views
 from nn.registry import Registry, Settings
 
 
@@ -16,9 +16,10 @@ class Layer(Settings):
     """A frozen declaration: parameters are passed in, what backward needs is the returned cache.
 
     x is (..., batch, *input_shape). The leading axes are a stack of networks; a layer works on the last ones only, and
-    does for each member exactly what it does for one network. The axes' order in memory is free (images.py has the one
-    of convolutions): a layer reads any, and an elementwise one hands on what it found. Outputs and caches live in `buffers` and hold until the
-    next forward with the same buffers. Defaults are those of a layer without parameters that keeps its shape.
+    does for each member exactly what it does for one network. The order of the axes in memory is free (images.py has
+    that of convolutions): a layer reads any, and an elementwise one hands on the one it found. Outputs and caches live
+    in `buffers` and hold until the next forward with the same buffers. Defaults are those of a layer without parameters
+    that keeps its shape.
     """
 
     input_axes: ClassVar[frozenset[int] | None] = None
@@ -46,19 +47,19 @@ class Layer(Settings):
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return {}
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         """Fill one network's parameters in place; a stack is filled member by member."""
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Any]:
         """y (..., batch, *output_shape) and what backward needs. x is left as it is; a sample of it has `axes` axes."""
         raise NotImplementedError
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Any,
         dy: Array,
         *,

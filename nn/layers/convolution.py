@@ -25,7 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from nn.activations import ACTIVATIONS, activation_function
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.initializers import INITIALIZERS
 from nn.layers.base import LAYERS, Layer
 from nn.layers.images import as_given, as_images, contiguous_rows, from_rows, reordered
@@ -89,7 +89,7 @@ class Convolution(Layer):
         weight = {"weight": (self.units, kernel_height, input_shape[-1], self.size)}
         return weight | ({"bias": (self.units,)} if self.bias else {})
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         name = self.initializer or activation_function(self.activation).initializer
         units, kernel_height, channels, kernel_width = parameters["weight"].shape
         area = kernel_height * kernel_width
@@ -98,7 +98,7 @@ class Convolution(Layer):
             parameters["bias"][...] = 0
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Cache]:
         images, weight = as_images(x, axes), parameters["weight"]
         height, width = self._windows(*images.shape[-3:-1])
@@ -116,8 +116,8 @@ class Convolution(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Cache,
         dy: Array,
         *,

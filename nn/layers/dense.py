@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from nn.activations import ACTIVATIONS, activation_function
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.initializers import INITIALIZERS
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
@@ -42,7 +42,7 @@ class Dense(Layer):
         weight = {"weight": (input_shape[0], self.units)}
         return weight | ({"bias": (self.units,)} if self.bias else {})
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         name = self.initializer or activation_function(self.activation).initializer
         fan_in, fan_out = parameters["weight"].shape
         INITIALIZERS[name](parameters["weight"], fan_in, fan_out, rng)
@@ -50,7 +50,7 @@ class Dense(Layer):
             parameters["bias"][...] = 0
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array, Array]]:
         weight = parameters["weight"]
         shape = (*weight.shape[:-2], x.shape[-2], self.units)  # x may be shared by the whole stack
@@ -63,8 +63,8 @@ class Dense(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: tuple[Array, Array, Array],
         dy: Array,
         *,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise
+from nn.arrays import Array, Buffers, Noise, Views
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
@@ -20,7 +20,7 @@ class Dropout(Layer):
     rate: float = setting(least=0, below=1, doc="the share of values zeroed")
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Array | None]:
         if not training or self.rate == 0:
             return x, None
@@ -35,8 +35,8 @@ class Dropout(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Array | None,
         dy: Array,
         *,

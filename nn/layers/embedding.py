@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
@@ -20,7 +20,7 @@ class Embedding(Layer):
     layer above is initialised for inputs of variance 1. A number has no slope: the input's gradient is 0.
     """
 
-    vocabulary: int = setting(least=1, doc="how many numbers there are")
+    vocabulary: int = setting(least=1, most=2**24, doc="how many numbers there are; features hold no more exactly")
     units: int = setting(least=1, doc="how long the vector of each is")
 
     input_axes: ClassVar[frozenset[int] | None] = frozenset({1})
@@ -33,32 +33,32 @@ class Embedding(Layer):
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return {"weight": (self.vocabulary, self.units)}
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         parameters["weight"][...] = rng.normal(size=parameters["weight"].shape)
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Array]:
+        self._check(x)
         weight, numbers = parameters["weight"], buffers.array("numbers", x.shape, np.int64)
         np.copyto(numbers, x, casting="unsafe")
-        self._check(x, numbers)
         y = buffers.array("y", (*x.shape, self.units), weight.dtype)
         for member in np.ndindex(weight.shape[:-2]):
             # "clip" writes to out without a copy, and there is nothing to clip
             np.take(weight[member], numbers[member], axis=0, out=y[member], mode="clip")
         return y, numbers
 
-    def _check(self, x: Array, numbers: Array) -> None:
-        """ValueError for what is not in the vocabulary: a scaler would turn numbers into others without a word."""
-        wrong = (numbers != x) | (numbers < 0) | (numbers >= self.vocabulary)
-        if wrong.any():
-            found = x[wrong].flat[0]
-            raise ValueError(f"embedding takes the whole numbers 0 to {self.vocabulary - 1}, and the input has {found}")
+    def _check(self, x: Array) -> None:
+        """ValueError for what is not in the vocabulary: scaled numbers would be others without a word."""
+        right = (x >= 0) & (x < self.vocabulary) & (x == np.floor(x))
+        if not right.all():
+            found, most = x[~right].flat[0], self.vocabulary - 1
+            raise ValueError(f"embedding takes the whole numbers 0 to {most}, and the input has {found}")
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Array,
         dy: Array,
         *,

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape
+from nn.arrays import Array, Buffers, Noise, Shape, Views
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
@@ -49,14 +49,14 @@ class BatchNorm(Layer):
         return 2 if math.prod(input_shape[:-1]) == 1 else 1
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        return {name: input_shape[-1:] for name in ("scale", "shift", "mean", "variance")}
+        return dict.fromkeys(("scale", "shift", "mean", "variance"), input_shape[-1:])
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         for name, value in (("scale", 1), ("shift", 0), ("mean", 0), ("variance", 1)):
             parameters[name][...] = value
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array | None, int]]:
         if training:
             normalised = normalise(x, tuple(range(-axes - 1, -1)), self.epsilon, buffers)
@@ -70,7 +70,7 @@ class BatchNorm(Layer):
         y += along(parameters["shift"], axes)
         return y, (values, inverse, axes)
 
-    def _run_on(self, parameters: Arrays, batch: Normalised, x: Array, axes: int) -> None:
+    def _run_on(self, parameters: Views, batch: Normalised, x: Array, axes: int) -> None:
         """Move the running mean and variance towards the batch's."""
         count = math.prod(x.shape[-axes - 1 : -1])
         unbiased = batch.variance * (count / max(count - 1, 1))
@@ -81,8 +81,8 @@ class BatchNorm(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Any,
         dy: Array,
         *,
@@ -102,7 +102,7 @@ class BatchNorm(Layer):
         count = math.prod(dy.shape[-axes - 1 : -1])
         values = np.multiply(values, along(gradients["scale"], axes) / count, out=products)
         values += along(gradients["shift"], axes) / count
-        dx = np.subtract(dy, values, out=values)
+        dx: Array = np.subtract(dy, values, out=values)
         dx *= inverse * along(parameters["scale"], axes)
         return dx
 
@@ -118,14 +118,14 @@ class LayerNorm(Layer):
     epsilon: float = setting(1e-5, above=0, doc="added to the variance, so that it is never zero")
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
-        return {name: input_shape[-1:] for name in ("scale", "shift")}
+        return dict.fromkeys(("scale", "shift"), input_shape[-1:])
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         parameters["scale"][...] = 1
         parameters["shift"][...] = 0
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array, int]]:
         normalised = normalise(x, (-1,), self.epsilon, buffers)
         y = np.multiply(normalised.values, along(parameters["scale"], axes), out=buffers.like("y", x))
@@ -134,8 +134,8 @@ class LayerNorm(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: tuple[Array, Array, int],
         dy: Array,
         *,

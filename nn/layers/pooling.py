@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.layers.base import LAYERS, Layer
 from nn.layers.images import as_given, as_images, contiguous_rows, from_rows, to_rows
 from nn.layers.windows import Windows, windows
@@ -67,7 +67,7 @@ class MaxPool(Pooling):
     """
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Any]:
         images = as_images(x, axes)
         height, width = self._windows(images, axes)
@@ -78,8 +78,8 @@ class MaxPool(Pooling):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Any,
         dy: Array,
         *,
@@ -104,7 +104,7 @@ class AveragePool(Pooling):
     """
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Any]:
         images = as_images(x, axes)
         height, width = self._windows(images, axes)
@@ -115,8 +115,8 @@ class AveragePool(Pooling):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Any,
         dy: Array,
         *,
@@ -152,7 +152,7 @@ class GlobalAveragePool(Layer):
         return input_shape[-1:]
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, int]]:
         places = tuple(range(-axes, -1))
         y = buffers.array("y", (*x.shape[:-axes], x.shape[-1]), x.dtype)
@@ -162,8 +162,8 @@ class GlobalAveragePool(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: tuple[Array, int],
         dy: Array,
         *,
@@ -252,6 +252,6 @@ def spread(dy: Array, axis: int, along: Windows, buffers: Buffers) -> Array:
 def shares(height: Windows, width: Windows, dtype: np.dtype[Any]) -> Array:
     """1 / how many cells of each window are not padding, for rows: (height', 1, width', 1)."""
     counts = np.multiply.outer(np.array(height.counts), np.array(width.counts))
-    result = (1 / counts).astype(dtype)[:, None, :, None]
+    result: Array = (1 / counts).astype(dtype)[:, None, :, None]
     result.flags.writeable = False
     return result

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError, format_shape
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views, format_shape
 from nn.chain import Chain, below, fill
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
@@ -58,11 +58,11 @@ class Residual(Layer):
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return self._chain(input_shape).parameter_shapes
 
-    def initialise(self, parameters: Arrays, rng: np.random.Generator) -> None:
+    def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         fill(self.layers, parameters, rng)
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Chain, list[Any]]]:
         chain = self._chain(x.shape[-axes:])
         branch, caches = chain.run(parameters, x, rng=rng, training=training, buffers=buffers)
@@ -70,8 +70,8 @@ class Residual(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: tuple[Chain, list[Any]],
         dy: Array,
         *,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn.arrays import Array, Arrays, Buffers, Noise, Shape, ShapeError, format_shape
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views, format_shape
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
@@ -24,7 +24,7 @@ class Shaping(Layer):
         raise NotImplementedError
 
     def forward(
-        self, parameters: Arrays, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Array]:
         shape = (*x.shape[:-axes], *self._shape(x.shape[-axes:]))
         if x.flags.c_contiguous:
@@ -35,8 +35,8 @@ class Shaping(Layer):
 
     def backward(
         self,
-        parameters: Arrays,
-        gradients: Arrays,
+        parameters: Views,
+        gradients: Views,
         cache: Array,
         dy: Array,
         *,

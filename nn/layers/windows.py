@@ -66,9 +66,7 @@ class Windows:
 
     def _reach(self, place: int) -> tuple[slice, slice]:
         pairs = [
-            (place - cell * self.dilation) // self.stride
-            if (place - cell * self.dilation) % self.stride == 0
-            else -1
+            (place - cell * self.dilation) // self.stride if (place - cell * self.dilation) % self.stride == 0 else -1
             for cell in range(self.size)
         ]
         cells = [cell for cell in reversed(range(self.size)) if 0 <= pairs[cell] < self.outputs]

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import reduce
 from operator import or_
 from types import NoneType
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     create_model,
     model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from nn.registry import field_types
-from service.spec.errors import shown, unknown
+from nn.registry import field_types, item_type
+from service.spec.errors import did_you_mean, listed, shown, unknown
 
 _BOUNDS = {"above": "gt", "least": "ge", "below": "lt", "most": "le"}
+_PLAIN = (int, float, str)  # what the lists of settings hold
 _LARGEST = 2**31 - 1  # for whole numbers without a limit of their own; what follows computes with 64 bits
 
 
@@ -46,7 +50,8 @@ class Settings(Strict):
 
     def build(self) -> Any:
         """The part itself. Raises ValueError for settings that do not go together."""
-        return self.part(**{name: getattr(self, name) for name in type(self).model_fields})
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return self.part(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -141,7 +146,10 @@ def long_form(part: type, value: Any) -> Any:
     if value is None:
         return {}
     first = next(iter(dataclasses.fields(part)), None)
-    return value if first is None or isinstance(value, dict | list) else {first.name: value}
+    if first is None or isinstance(value, dict):
+        return value
+    takes_list = any(item_type(kind) is not None for kind in field_types(part)[first.name])
+    return value if isinstance(value, list) and not takes_list else {first.name: value}
 
 
 def summary(part: Any) -> str:
@@ -157,17 +165,39 @@ def _required(part: type) -> list[str]:
     ]
 
 
-def _field(field: dataclasses.Field[Any], types: tuple[type, ...]) -> tuple[Any, Any]:
+def _field(field: dataclasses.Field[Any], types: tuple[Any, ...]) -> tuple[Any, Any]:
     """The type and the limits of a pydantic field."""
     facts = field.metadata
     limits: dict[str, Any] = {_BOUNDS[key]: facts[key] for key in _BOUNDS if facts.get(key) is not None}
-    if int in types and float not in types and "le" not in limits and "lt" not in limits:
+    items = [item_type(kind) for kind in types if item_type(kind) in _PLAIN]
+    if (int in types or int in items) and float not in types and "le" not in limits and "lt" not in limits:
         limits["le"] = _LARGEST
     annotation: Any = reduce(or_, (kind for kind in types if kind is not int or float not in types))
-    if facts.get("choices"):
+    if items:
+        item: Any = Annotated[items[0], Field(**limits)]
+        annotation, limits = list[item], {"min_length": 1}
+        annotation = annotation | None if NoneType in types else annotation
+    elif facts.get("choices"):
         annotation = Literal[tuple(facts["choices"])]
+        if int in types:
+            annotation, limits = _name_or_number(facts["choices"], limits), {}
         annotation = annotation | None if NoneType in types else annotation
     if field.default_factory is not dataclasses.MISSING:
         return annotation, Field(default_factory=field.default_factory, description=facts.get("doc"), **limits)
     default = ... if field.default is dataclasses.MISSING else field.default
     return annotation, Field(default, description=facts.get("doc"), **limits)
+
+
+def _name_or_number(names: Collection[str], limits: Mapping[str, Any]) -> Any:
+    """The type of a name or a whole number, where a wrong value is one problem and not one for each of the two."""
+    number = "a whole number" + (f" of at least {limits['ge']}" if "ge" in limits else "")
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            near = did_you_mean(value, names) if isinstance(value, str) else ""
+            problem = f"must be {listed([*names, number], 'or')}, got {shown(value)}{near}"
+            raise PydanticCustomError("sentence", "{problem}", {"problem": problem}) from None
+
+    return Annotated[Literal[tuple(names)] | Annotated[int, Field(**limits)], WrapValidator(check)]

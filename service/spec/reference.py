@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS
-from nn.registry import field_types
+from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, SCHEDULES
+from nn.registry import field_types, item_type
 from service.spec.parts import Choice, Settings
 from service.spec.schema import VERSION, Spec
 
@@ -138,15 +138,21 @@ def _part_rows(part: Any) -> Iterator[tuple[str, str, str, str]]:
     types = field_types(part)
     for field in dataclasses.fields(part):
         facts = field.metadata
-        words = [_WORDS.get(kind, kind.__name__) for kind in types[field.name] if kind is not NoneType]
+        words = [_setting_word(kind) for kind in types[field.name] if kind is not NoneType]
         if facts.get("choices"):
             words = ["one of " + ", ".join(f"`{name}`" for name in facts["choices"])]
+            words += [_WORDS[int]] if int in types[field.name] else []
         names = {"above": "above", "least": "at least", "below": "below", "most": "at most"}
         limits = [f"{word} {_number(facts[key])}" for key, word in names.items() if facts.get(key) is not None]
         kind = " or ".join(words) + (f", {' and '.join(limits)}" if limits else "")
         required = field.default is dataclasses.MISSING
         default = "required" if required else "" if field.default is None else _shown(field.default)
         yield field.name, kind, default, facts.get("doc") or ""
+
+
+def _setting_word(kind: Any) -> str:
+    item = item_type(kind)
+    return _WORDS.get(kind, kind.__name__) if item is None else f"list of {_WORDS.get(item, item.__name__.lower())}s"
 
 
 def _table(rows: Iterable[tuple[str, str, str, str]]) -> list[str]:

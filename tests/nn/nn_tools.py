@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import assume, settings
@@ -50,6 +51,20 @@ def slope(function: Callable[[], float], array: np.ndarray, step: float = 1e-6) 
 
 def assert_close(found: np.ndarray, wanted: np.ndarray) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+
+
+@st.composite
+def kernels(draw: st.DrawFn, *lengths: int, dilated: bool = True) -> dict[str, Any]:
+    """Settings of a window that fits these lengths: as large as the input, steps beyond the window, padding."""
+    dilation = draw(st.integers(1, 3)) if dilated else 1
+    padding = draw(st.sampled_from(["valid", "same", 0, 1, 2]))
+    room = min(lengths) + 2 * (padding if isinstance(padding, int) else 0)
+    most = 4 if padding == "same" else min(4, (room - 1) // dilation + 1)
+    size = draw(st.integers(1, most))
+    if not dilated and isinstance(padding, int):
+        padding = min(padding, size - 1)
+    chosen = {"size": size, "stride": draw(st.integers(1, 5)), "padding": padding}
+    return {**chosen, "dilation": dilation} if dilated else chosen
 
 
 def check_layer(

@@ -1,11 +1,9 @@
 """The gradients of layers beyond dense, against central differences in float64, on odd shapes."""
 
-from typing import Any
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from nn_tools import check_layer, law, seeds, sizes, stacks
+from nn_tools import check_layer, kernels, law, seeds, sizes, stacks
 
 from nn import (
     ACTIVATIONS,
@@ -29,20 +27,6 @@ from nn import (
 few = st.integers(1, 3)
 sides = st.integers(1, 7)
 activations = st.sampled_from(sorted(ACTIVATIONS))
-
-
-@st.composite
-def kernels(draw: st.DrawFn, *lengths: int, dilated: bool = True) -> dict[str, Any]:
-    """Settings of a window that fits these lengths: as large as the input, steps beyond the window, padding."""
-    dilation = draw(few) if dilated else 1
-    padding = draw(st.sampled_from(["valid", "same", 0, 1, 2]))
-    room = min(lengths) + 2 * (padding if isinstance(padding, int) else 0)
-    most = 4 if padding == "same" else min(4, (room - 1) // dilation + 1)
-    size = draw(st.integers(1, most))
-    if not dilated and isinstance(padding, int):
-        padding = min(padding, size - 1)
-    chosen = {"size": size, "stride": draw(st.integers(1, 5)), "padding": padding}
-    return {**chosen, "dilation": dilation} if dilated else chosen
 
 
 @law

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import nn
+<<<<<<< HEAD
 from nn import (
     ACTIVATIONS,
     INITIALIZERS,
@@ -20,11 +21,16 @@ from nn import (
     setting,
 )
 from nn.registry import field_types
+=======
+from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, Registry, direction, setting
+from nn.registry import field_types, item_type
+>>>>>>> layers
 
 REGISTRIES = [ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, SCHEDULES]
 
 
 def test_the_names_are_those_of_the_job_file():
+<<<<<<< HEAD
     assert list(LAYERS) == ["activation", "dense", "dropout"]
     assert list(ACTIVATIONS) == [
         *("linear", "relu", "leaky_relu", "elu", "selu", "softplus", "tanh", "sigmoid", "softmax", "gelu", "silu"),
@@ -44,6 +50,29 @@ def test_the_names_are_those_of_the_job_file():
         "accuracy", "top_k", "precision", "recall", "f1", "precision_micro", "recall_micro", "f1_micro", "log_loss",
         "roc_auc", "mae", "rmse", "r2",
     ]  # fmt: skip
+=======
+    assert list(LAYERS) == [
+        "activation",
+        "conv2d",
+        "conv1d",
+        "dense",
+        "dropout",
+        "embedding",
+        "batch_norm",
+        "layer_norm",
+        "max_pool",
+        "average_pool",
+        "global_average_pool",
+        "residual",
+        "flatten",
+        "reshape",
+    ]
+    assert list(ACTIVATIONS) == ["linear", "relu", "tanh", "sigmoid"]
+    assert list(LOSSES) == ["cross_entropy", "mse"]
+    assert list(INITIALIZERS) == ["glorot_uniform", "glorot_normal", "he_uniform", "he_normal"]
+    assert list(OPTIMIZERS) == ["sgd", "adam"]
+    assert list(METRICS) == ["accuracy", "mae"]
+>>>>>>> layers
     assert list(SCALERS) == ["standard", "minmax", "none"]
 
 
@@ -62,10 +91,12 @@ def test_every_setting_has_facts_and_a_plain_type():
             for field in dataclasses.fields(part):
                 assert {"above", "least", "below", "most", "choices", "doc"} == set(field.metadata)
                 assert field.metadata["doc"]
-                assert set(field_types(part)[field.name]) <= {int, float, bool, str, type(None)}
+                kinds = {item_type(kind) or kind for kind in field_types(part)[field.name]}
+                assert kinds <= {int, float, bool, str, type(None), nn.Layer}
 
 
 def test_the_first_field_is_what_a_bare_value_means():
+<<<<<<< HEAD
     firsts = {name: dataclasses.fields(layer)[0].name for name, layer in LAYERS.items()}
     assert firsts == {"dense": "units", "dropout": "rate", "activation": "function"}
     assert {dataclasses.fields(part)[0].name for part in OPTIMIZERS.values()} == {"learning_rate"}
@@ -78,6 +109,24 @@ def test_the_first_field_is_what_a_bare_value_means():
         "one_cycle": "rise",
         "reduce_on_plateau": "monitor",
     }
+=======
+    firsts = {name: dataclasses.fields(layer)[0].name for name, layer in LAYERS.items() if dataclasses.fields(layer)}
+    assert firsts == {
+        "activation": "function",
+        "conv2d": "units",
+        "conv1d": "units",
+        "dense": "units",
+        "dropout": "rate",
+        "embedding": "vocabulary",
+        "batch_norm": "momentum",
+        "layer_norm": "epsilon",
+        "max_pool": "size",
+        "average_pool": "size",
+        "residual": "layers",
+        "reshape": "shape",
+    }
+    assert [dataclasses.fields(part)[0].name for part in OPTIMIZERS.values()] == ["learning_rate"] * 2
+>>>>>>> layers
 
 
 @pytest.mark.parametrize(
@@ -98,6 +147,20 @@ def test_the_first_field_is_what_a_bare_value_means():
         ),
         (lambda: LAYERS["dropout"](1), "dropout: rate must be below 1, got 1"),
         (lambda: LAYERS["dropout"](-0.1), "dropout: rate must be at least 0, got -0.1"),
+        (
+            lambda: LAYERS["conv2d"](8, 3, padding="sane"),
+            "conv2d: padding must be one of valid, same, a whole number, got 'sane'",
+        ),
+        (lambda: LAYERS["conv2d"](8, 3, padding=-1), "conv2d: padding must be at least 0, got -1"),
+        (lambda: LAYERS["conv2d"](8, 3, padding=1.5), "conv2d: padding must be a name or a whole number, got 1.5"),
+        (lambda: LAYERS["max_pool"](2, padding=2), "max_pool: padding must be below the size of 2, got 2"),
+        (lambda: LAYERS["reshape"](8), "reshape: shape must be a list of whole numbers, got 8"),
+        (lambda: LAYERS["reshape"](()), r"reshape: shape must not be empty, got \(\)"),
+        (lambda: LAYERS["reshape"]((8, 0)), r"reshape: shape must be at least 1 in each place, got \(8, 0\)"),
+        (lambda: LAYERS["reshape"]((8, "a")), r"reshape: shape must be a whole number in each place, got \(8, 'a'\)"),
+        (lambda: LAYERS["dense"]((8, 8)), r"dense: units must be a whole number, got \(8, 8\)"),
+        (lambda: LAYERS["residual"](()), r"residual: layers must not be empty, got \(\)"),
+        (lambda: LAYERS["residual"]((3,)), r"residual: layers must be a layer in each place, got \(3,\)"),
         (lambda: OPTIMIZERS["adam"](0), "adam: learning_rate must be above 0, got 0"),
         (lambda: OPTIMIZERS["sgd"](float("nan")), "sgd: learning_rate must be a finite number, got nan"),
         (lambda: OPTIMIZERS["sgd"](float("inf")), "sgd: learning_rate must be a finite number, got inf"),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nn import Conv2d, MaxPool, Reshape
 from service.spec import Spec, SpecError, load, parse
 
 MINIMAL = "version: 1\ndata: {source: iris}\nnetwork:\n  - dense: {units: 16, activation: relu}\n"
@@ -40,8 +41,20 @@ def test_the_shortest_spec_gets_every_default():
     }
 
 
+def test_lists_names_and_numbers_of_a_spec_reach_the_layer():
+    layers = "network:\n  - reshape: [8, 8, 1]\n  - conv2d: {units: 4, size: 3, padding: 1}\n  - conv2d: {units: 4, "
+    spec = parse(HEAD + layers + "size: 3, padding: same}\n  - max_pool: {padding: 1}\n")
+    assert [layer.build() for layer in spec.network] == [
+        Reshape((8, 8, 1)),
+        Conv2d(4, 3, padding=1),
+        Conv2d(4, 3, padding="same"),
+        MaxPool(padding=1),
+    ]
+
+
 def test_a_document_makes_an_equal_spec_again():
-    text = MINIMAL + "  - dropout: 0.5\nloss: mse\noptimizer: sgd\ntrain: {early_stopping: val_mae}\n"
+    text = MINIMAL + "  - dropout: 0.5\n  - reshape: [4, 4]\nloss: mse\n"
+    text += "optimizer: sgd\ntrain: {early_stopping: val_mae}\n"
     spec = parse(text)
     again = Spec.from_document(json.loads(json.dumps(spec.document())))
     assert again == spec
@@ -55,6 +68,9 @@ def test_a_document_makes_an_equal_spec_again():
         ("optimizer: {adam:}", "optimizer: {adam: {}}"),
         ("optimizer: {sgd: 0.5}", "optimizer: {sgd: {learning_rate: 0.5}}"),
         ("loss: cross_entropy", "loss: {cross_entropy: {}}"),
+        ("  - reshape: [4, 4, 1]", "  - reshape: {shape: [4, 4, 1]}"),
+        ("  - conv1d: {units: 2, size: 3}", "  - conv1d: {units: 2, size: 3, padding: valid}"),
+        ("  - max_pool", "  - max_pool: {size: 2}"),
         ("train: {early_stopping: val_accuracy}", "train: {early_stopping: {monitor: val_accuracy}}"),
         ("train: {early_stopping: {}}", "train: {early_stopping: {monitor: val_loss, patience: 5}}"),
     ],
@@ -99,6 +115,19 @@ HEAD = "version: 1\ndata: {source: iris}\n"
         (MINIMAL + "  - dense:", "s.yaml:5:11: network[1].dense: missing key 'units' (how many outputs)"),
         (MINIMAL + "  - dropout: 1", "s.yaml:5:14: network[1].dropout.rate: must be less than 1, got 1"),
         (MINIMAL + "  - dropout: [1]", "s.yaml:5:14: network[1].dropout: expected a mapping of keys, got a list"),
+        (MINIMAL + "  - reshape: 64", "network[1].reshape.shape: expected a list, got 64"),
+        (MINIMAL + "  - reshape: []", "network[1].reshape.shape: needs at least one item"),
+        (MINIMAL + "  - reshape: [8, x]", "network[1].reshape.shape[1]: expected a whole number, got 'x'"),
+        (MINIMAL + "  - reshape: [8, 0]", "network[1].reshape.shape[1]: must be at least 1, got 0"),
+        (
+            MINIMAL + "  - conv2d: {units: 8, size: 3, padding: sane}",
+            "network[1].conv2d.padding: must be valid, same or a whole number of at least 0, got 'sane'; did you mean",
+        ),
+        (
+            MINIMAL + "  - conv2d: {units: 8, size: 3, padding: -1}",
+            "padding: must be valid, same or a whole number of at least 0, got -1",
+        ),
+        (MINIMAL + "  - max_pool: {size: 2, padding: 2}", "network[1].max_pool: padding must be below the size of 2"),
         (MINIMAL + "  - 5", "s.yaml:5:5: network[1]: expected a layer such as"),
         (MINIMAL + "  - {dense: 5, dropout: 0.1}", "network[1]: expected one layer, got 2 (dense, dropout)"),
         (MINIMAL + "  - {}", "network[1]: expected a layer; known:"),
