@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nn import Array, softmax
-from service.assembly import prepared
 from service.datasets import Schema, arrays, columns, tables
 from service.datasets.roles import Roles
 from service.datasets.tables import Table
 from service.errors import DataError
+from service.inputs import prepared
 from service.spec.errors import did_you_mean, listed
 from service.weights import Weights
 

@@ -117,7 +117,7 @@ class Split(Strict):
     def _contradictions(self) -> Iterator[tuple[str, LiteralString]]:
         for key in ("validation", "test", "stratify", "group", "folds"):
             if self.column is not None and getattr(self, key):
-                yield key, "a share or rule cannot stand beside 'column', which says already where each row goes"
+                yield key, "'{key}' cannot stand beside 'column', which says already where each row goes"
         if self.folds is not None and self.validation:
             yield "validation", "'validation' cannot stand beside 'folds', one of which validates"
         if self.fold > 1 and self.folds is None:
