@@ -1,27 +1,10 @@
-"""The engine: networks, losses, optimizers, schedules, the training loop, in NumPy. No files, no database, no queue."""
+"""The engine: networks, losses, optimizers, the training loop, in NumPy. No files, no database, no queue."""
 
 from nn.activations import ACTIVATIONS, ActivationFunction
-from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError
+from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError, Views
 from nn.augmentation import Augmentation, ImageAugmentation
 from nn.data import Data
-from nn.arrays import Array, Arrays, Buffers, Shape, ShapeError, Views
-from nn.data import SCALERS, Data, Scaler
 from nn.initializers import INITIALIZERS
-from nn.layers import LAYERS, Activation, Dense, Dropout, Layer
-from nn.losses import (
-    LOSSES,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Hinge,
-    Huber,
-    Loss,
-    MeanAbsoluteError,
-    MeanSquaredError,
-    Quadratic,
-    one_hot,
-    softmax,
-)
-from nn.metrics import METRICS, Metric, confusion, direction, is_better, per_class
 from nn.layers import (
     LAYERS,
     Activation,
@@ -40,9 +23,32 @@ from nn.layers import (
     Reshape,
     Residual,
 )
-from nn.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError, one_hot, softmax
-from nn.metrics import METRICS, Metric, direction, is_better
-from nn.metrics import METRICS, Metric, PerClass, confusion, direction, is_better, per_class, per_label
+from nn.losses import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Hinge,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Quadratic,
+    one_hot,
+    softmax,
+)
+from nn.metrics import (
+    METRICS,
+    Metric,
+    PerClass,
+    base_name,
+    confusion,
+    direction,
+    fitting,
+    is_better,
+    metric,
+    per_class,
+    per_label,
+)
 from nn.network import LayerSummary, Network
 from nn.optimizers import (
     OPTIMIZERS,
@@ -58,8 +64,9 @@ from nn.optimizers import (
     Sgd,
 )
 from nn.parameters import FlatBuffer
-from nn.plan import EarlyStopping, Plan
+from nn.plan import EarlyStopping, Plan, Target
 from nn.preparation import FILLS, SCALERS, ByteScaler, Missing, Preparation, Scaler
+from nn.rate_finder import Rates, find_rate
 from nn.registry import Registry, Settings, setting
 from nn.schedules import (
     SCHEDULES,
@@ -79,14 +86,6 @@ from nn.training import Diverged, Epoch, evaluate, train
 
 __all__ = [
     "ACTIVATIONS",
-    "FILLS",
-    "INITIALIZERS",
-    "LAYERS",
-    "LOSSES",
-    "METRICS",
-    "OPTIMIZERS",
-    "SCALERS",
-    "SCHEDULES",
     "Activation",
     "ActivationFunction",
     "AdaGrad",
@@ -96,16 +95,15 @@ __all__ = [
     "Array",
     "Arrays",
     "Augmentation",
+    "AveragePool",
+    "BatchNorm",
     "BinaryCrossEntropy",
     "Buffers",
     "ByteScaler",
     "ConstantRate",
-    "CosineDecay",
-    "AveragePool",
-    "BatchNorm",
-    "Buffers",
     "Conv1d",
     "Conv2d",
+    "CosineDecay",
     "CrossEntropy",
     "Data",
     "Dense",
@@ -115,18 +113,23 @@ __all__ = [
     "Embedding",
     "Epoch",
     "ExponentialDecay",
+    "FILLS",
     "FlatBuffer",
-    "Hinge",
-    "Huber",
-    "ImageAugmentation",
     "Flatten",
     "GlobalAveragePool",
+    "Hinge",
+    "Huber",
+    "INITIALIZERS",
+    "ImageAugmentation",
+    "LAYERS",
+    "LOSSES",
     "Layer",
     "LayerNorm",
     "LayerSummary",
     "Loss",
-    "MeanAbsoluteError",
+    "METRICS",
     "MaxPool",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "Missing",
@@ -134,6 +137,7 @@ __all__ = [
     "Nadam",
     "Nesterov",
     "Network",
+    "OPTIMIZERS",
     "OneCycle",
     "Optimizer",
     "PerClass",
@@ -141,11 +145,14 @@ __all__ = [
     "PolynomialDecay",
     "Preparation",
     "Quadratic",
+    "Rates",
     "ReduceOnPlateau",
     "Registry",
-    "RmsProp",
     "Reshape",
     "Residual",
+    "RmsProp",
+    "SCALERS",
+    "SCHEDULES",
     "Scaler",
     "Schedule",
     "Settings",
@@ -154,14 +161,19 @@ __all__ = [
     "ShapeError",
     "State",
     "StepDecay",
-    "confusion",
+    "Target",
     "Views",
+    "base_name",
+    "confusion",
     "direction",
     "evaluate",
+    "find_rate",
+    "fitting",
     "fold_indices",
     "given_indices",
     "grouped_indices",
     "is_better",
+    "metric",
     "one_hot",
     "per_class",
     "per_label",

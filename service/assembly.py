@@ -12,15 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from nn import (
     LOSSES,
     METRICS,
-    SCALERS,
     Activation,
     Array,
-    ByteScaler,
     Data,
     Dense,
     ImageAugmentation,
@@ -29,17 +25,13 @@ from nn import (
     Network,
     Plan,
     Preparation,
-    Shape,
     ShapeError,
-    fold_indices,
-    given_indices,
-    grouped_indices,
-    split_indices,
 )
 from service.datasets import Dataset, Schema
-from service.errors import DataError
+from service.division import check_weights, split, with_stratify
+from service.inputs import check_augment, indicated, input_shape, preparation, prepared
 from service.spec import Spec
-from service.spec.errors import Path, listed, nearest
+from service.spec.errors import listed, nearest
 from service.spec.schema import LayerChoice, LossChoice
 
 MANY_CLASSES = 50
@@ -170,56 +162,17 @@ def _data(found: Outline, dataset: Dataset, scaler: Mapping[str, Array], rows: A
     return Data(prepared(found.preparation, features, scaler).reshape(-1, *shape), labels, weights)
 
 
-def preparation(spec: Spec, schema: Schema, indicated: tuple[int, ...] = ()) -> Preparation:
-    """What turns rows of the dataset into inputs; `indicated` are the columns whose empty cells are told."""
-    is_bytes = schema.dtype == "uint8"
-    scaler = ByteScaler() if is_bytes and spec.data.scale == "none" else SCALERS[spec.data.scale]()
-    fill = "error" if is_bytes else spec.data.missing.build().fill
-    return Preparation(scaler, schema.width, schema.category_counts, fill, indicated)
-
-
-def prepared(preparation: Preparation, features: Array, arrays: Mapping[str, Array]) -> Array:
-    """Rows (n, columns) as inputs (n, width). Raises DataError if the numbers are too large for float32."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        inputs = preparation.apply(features, arrays)
-    if not np.isfinite(inputs).all():
-        raise DataError("the features hold numbers too large to scale in 32 bits; write them in another unit")
-    return inputs
-
-
-def input_shape(preparation: Preparation) -> Shape:
-    """The shape of a sample as the network takes it."""
-    return (preparation.width,)
-
-
-def sample_shape(schema: Schema, axes: int) -> Shape:
-    """The shape in which a row goes to a layer that takes so many axes: numbers, a series, an image with channels.
-
-    Raises DataError if the dataset has no such shape.
-    """
-    image = schema.image_shape
-    if axes == 1:
-        return (schema.width,)
-    if axes == 2 and len(image) < 3:
-        return image or (schema.width, 1)
-    if axes == 3 and len(image) in (2, 3):
-        return (*image, 1)[:3]
-    has = f"images of {' × '.join(map(str, image))}" if image else f"rows of {schema.width} numbers"
-    needs = {2: "(length, channels)", 3: "(height, width, channels)"}.get(axes, f"{axes} axes")
-    raise DataError(f"the dataset holds {has}, and the network takes samples of {needs}")
-
-
 def outline(spec: Spec, dataset: Dataset) -> Outline:
     """Resolve what the spec leaves open and check all of it against the dataset. Raises SpecError with the place."""
     schema = dataset.schema
     resolved = spec if spec.loss else spec.model_copy(update={"loss": _usual_loss(schema)})
     loss = _loss(resolved, schema)
     resolved, added = _with_output_layer(resolved, schema, loss)
-    resolved = _with_stratify(resolved, dataset)
-    _check_augment(resolved, schema)
-    train_rows, validation_rows, test_rows = _split(resolved, dataset)
-    _check_weights(resolved, dataset, train_rows)
-    made = preparation(resolved, schema, _indicated(resolved, dataset, train_rows))
+    resolved = with_stratify(resolved, dataset)
+    check_augment(resolved, schema)
+    train_rows, validation_rows, test_rows = split(resolved, dataset)
+    check_weights(resolved, dataset, train_rows, validation_rows)
+    made = preparation(resolved, schema, indicated(resolved, dataset, train_rows))
     network = _network(resolved, made)
     metrics = tuple(name for name, metric in METRICS.items() if metric.usual and schema.task in metric.tasks)
     _check_batch_size(resolved, len(train_rows))
@@ -261,11 +214,6 @@ def memory_estimate(plan: Plan, dataset: Dataset) -> dict[str, int]:
 
 
 _USUAL_LOSS = {"classification": "cross_entropy", "regression": "mse", "multilabel": "binary_cross_entropy"}
-_LABELS = {
-    "classification": "are classes",
-    "regression": "are numbers, not classes",
-    "multilabel": "are several, each a yes or a no",
-}
 
 
 def _usual_loss(schema: Schema) -> LossChoice:
@@ -277,7 +225,7 @@ def _loss(spec: Spec, schema: Schema) -> Loss:
     loss: Loss = spec.loss.build()
     if schema.task not in loss.tasks:
         able = [name for name, other in LOSSES.items() if schema.task in other.tasks]
-        labels = _LABELS[schema.task]
+        labels = f"are {schema.labels}"
         sentence = (
             f"{loss.kind} does not fit the labels of {spec.data.source}, which {labels}; use {listed(able, 'or')}"
         )
@@ -326,80 +274,6 @@ def _network(spec: Spec, preparation: Preparation) -> Network:
         raise spec.error(("network", number - 1, error.kind), str(error)) from None
 
 
-def _with_stratify(spec: Spec, dataset: Dataset) -> Spec:
-    """The spec that says whether to stratify. Raises SpecError if it asks for what cannot be done."""
-    split, schema = spec.data.split, dataset.schema
-    place = ("data", "split", "stratify")
-    stratify = False
-    if schema.task != "classification":
-        if split.stratify:
-            raise spec.error(place, f"only classes can be stratified, and the labels {_LABELS[schema.task]}; remove it")
-    elif split.column is None and split.group is None:
-        parts = (split.folds or 1 + (split.validation > 0)) + (split.test > 0)
-        counts = np.bincount(dataset.labels, minlength=len(schema.classes))
-        rare = int(counts.argmin())
-        stratify = bool(counts[rare] >= parts) if split.stratify is None else split.stratify
-        if split.stratify and counts[rare] < parts:
-            rows = f"{counts[rare]} row{'' if counts[rare] == 1 else 's'}"
-            sentence = f"class '{schema.classes[rare]}' has {rows}, too few to stand in each of {parts} parts"
-            raise spec.error(place, f"{sentence}; add rows, or set stratify: false")
-    data = spec.data.model_copy(update={"split": split.model_copy(update={"stratify": stratify})})
-    return spec.model_copy(update={"data": data})
-
-
-def _split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
-    split = spec.data.split
-    try:
-        if split.column is not None:
-            return given_indices(_told(spec, dataset.parts, ("data", "split", "column")))
-        groups = None if split.group is None else _told(spec, dataset.groups, ("data", "split", "group"))
-        if split.folds is not None:
-            stratify = bool(split.stratify)
-            return fold_indices(dataset.labels, split.folds, split.fold, split.test, stratify, spec.seed, groups)
-        if groups is not None:
-            return grouped_indices(groups, split.validation, split.test, spec.seed)
-        return split_indices(dataset.labels, split.validation, split.test, bool(split.stratify), spec.seed)
-    except ValueError as error:
-        raise spec.error(("data", "split"), str(error)) from None
-
-
-def _told(spec: Spec, array: Array | None, place: Path) -> Array:
-    """What the dataset says of its rows. Raises SpecError if it does not."""
-    if array is None:
-        raise spec.error(place, f"{spec.data.source} was stored without this column")
-    return array
-
-
-def _check_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> None:
-    if spec.data.weights is None:
-        return
-    place = ("data", "weights")
-    if not _told(spec, dataset.weights, place)[train_rows].any():
-        raise spec.error(place, "the weights of all training rows are 0; there is nothing to learn from")
-
-
-def _check_augment(spec: Spec, schema: Schema) -> None:
-    if spec.data.augment is not None and len(schema.image_shape) not in (2, 3):
-        sentence = f"only images can be augmented, and {spec.data.source} holds rows of {schema.width} numbers"
-        raise spec.error(("data", "augment"), f"{sentence}; remove it")
-
-
-def _indicated(spec: Spec, dataset: Dataset, train_rows: Array) -> tuple[int, ...]:
-    """The columns whose empty cells are inputs of their own. Raises SpecError if gaps cannot be filled."""
-    if not dataset.schema.missing:
-        return ()
-    missing, place = spec.data.missing.build(), ("data", "missing")
-    if missing.fill == "error":
-        sentence = f"{spec.data.source} has empty cells; say what fills them: mean, median or most_frequent"
-        raise spec.error(place, sentence)
-    empty = np.isnan(dataset.features[train_rows])
-    for column in np.flatnonzero(empty.all(axis=0))[:1].tolist():
-        name = f"'{dataset.schema.features[column]}'" if dataset.schema.features else str(column + 1)
-        sentence = f"column {name} is empty in every training row, so there is nothing to fill it with; leave it out"
-        raise spec.error(place, sentence)
-    return tuple(np.flatnonzero(empty.any(axis=0)).tolist()) if missing.indicator else ()
-
-
 def _check_batch_size(spec: Spec, rows: int) -> None:
     size = spec.train.batch_size
     if size > rows:
@@ -434,9 +308,9 @@ def _notes(given: Spec, resolved: Spec, schema: Schema, added: bool) -> tuple[st
         each = "class" if schema.classes else "target"
         units = "1 unit" if schema.outputs == 1 else f"{schema.outputs} units"
         notes.append(f"an output layer was added: dense, {units}, one for each {each}")
-    split = resolved.data.split
-    shared = split.column is None and split.group is None
-    if given.data.split.stratify is None and schema.classes and shared and not split.stratify:
+    chosen = resolved.data.split
+    shared = chosen.column is None and chosen.group is None
+    if given.data.split.stratify is None and schema.classes and shared and not chosen.stratify:
         notes.append("the split is not stratified, since a class has too few rows to stand in every part")
     if len(schema.classes) > MANY_CLASSES and schema.classes[0].lstrip("-").isdecimal():
         notes.append(
@@ -445,8 +319,8 @@ def _notes(given: Spec, resolved: Spec, schema: Schema, added: bool) -> tuple[st
     if spread := [(name, len(of)) for name, of in zip(schema.features, schema.categories, strict=False) if of]:
         names = listed([f"{name} ({count})" for name, count in spread[:8]] + (["…"] if len(spread) > 8 else []))
         notes.append(f"words and categories are spread over inputs, one for each value: {names}")
-    if split.folds is not None:
-        notes.append(f"fold {split.fold} of {split.folds} validates")
+    if chosen.folds is not None:
+        notes.append(f"fold {chosen.fold} of {chosen.folds} validates")
     if schema.image_shape:
         notes.append(f"each image of {' × '.join(map(str, schema.image_shape))} is a row of {schema.width} features")
     return tuple(notes)

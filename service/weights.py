@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nn import Array, FlatBuffer, Network, Preparation, ShapeError
-from service import assembly
+from service import inputs
 from service.datasets import Schema, tensors
 from service.errors import DataError
 from service.spec import Spec, SpecError
@@ -69,8 +69,8 @@ def _described(document: Any, indicated: Array | None) -> tuple[Spec, Schema, Pr
     try:
         spec = Spec.from_document(document["spec"], _WHAT)
         schema = Schema.from_document(document["schema"])
-        preparation = assembly.preparation(spec, schema, _columns(indicated, schema))
-        network = Network([choice.build() for choice in spec.network], assembly.input_shape(preparation))
+        preparation = inputs.preparation(spec, schema, _columns(indicated, schema))
+        network = Network([choice.build() for choice in spec.network], inputs.input_shape(preparation))
     except (SpecError, ShapeError, ValueError) as error:
         raise DataError(f"{_WHAT} is damaged or of another version: {error}") from None
     if network.output_shape != (schema.outputs,):

@@ -41,6 +41,12 @@ class Schema:
         return len(self.classes) if self.task == "classification" else len(self.targets)
 
     @property
+    def labels(self) -> str:
+        """What the labels are, in words."""
+        words = {"classification": "classes", "regression": "numbers, not classes"}
+        return words.get(self.task, "several, each a yes or a no")
+
+    @property
     def category_counts(self) -> tuple[int, ...]:
         """How many categories each feature has, 0 for numbers; () if there are numbers alone."""
         return tuple(len(names) for names in self.categories)

@@ -176,11 +176,12 @@ def _selected(dataset: Dataset, features: Sequence[str], name: str) -> Dataset:
             )
     chosen = [schema.features.index(feature) for feature in features]
     values = dataset.features[:, chosen]
+    categories = tuple(schema.categories[index] for index in chosen) if schema.categories else ()
     narrow = replace(
         schema,
         features=tuple(features),
         width=len(features),
-        categories=tuple(schema.categories[index] for index in chosen) if schema.categories else (),
+        categories=categories if any(categories) else (),
         missing=bool(np.isnan(values).any()),
     )
     return replace(dataset, features=values, schema=narrow)

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from nn import (
     LAYERS,
     LOSSES,
+    METRICS,
     OPTIMIZERS,
     SCALERS,
     SCHEDULES,
@@ -95,7 +96,8 @@ def _metric_name(name: str) -> str:
     try:
         metric(name)
     except KeyError:
-        raise PydanticCustomError("sentence", unknown("metric", name, METRIC_NAMES)) from None
+        known = [*(known for known in METRICS if known != "top_k"), "top_3", "top_5"]
+        raise PydanticCustomError("sentence", unknown("metric", name, known)) from None
     return name
 
 
@@ -171,7 +173,7 @@ class Split(Strict):
     def _contradictions(self) -> Iterator[tuple[str, LiteralString]]:
         for key in ("validation", "test", "stratify", "group", "folds"):
             if self.column is not None and getattr(self, key):
-                yield key, "a share or rule cannot stand beside 'column', which says already where each row goes"
+                yield key, "'{key}' cannot stand beside 'column', which says already where each row goes"
         if self.folds is not None and self.validation:
             yield "validation", "'validation' cannot stand beside 'folds', one of which validates"
         if self.fold > 1 and self.folds is None:

@@ -129,7 +129,8 @@ def image_set(pixels):
 def test_bytes_become_0_to_1_unless_scaled():
     images = image_set(np.tile([0, 51, 255, 255], (60, 1)))
     made = assemble(spec(head=HEAD.replace("iris", "iris, scale: none")), images)
-    np.testing.assert_allclose(made.train.features[0], [0, 0.2, 1, 1], rtol=1e-6)
+    assert made.train.features.dtype == made.test.features.dtype == np.uint8
+    np.testing.assert_allclose(made.train.inputs(made.train.features)[0], [0, 0.2, 1, 1], rtol=1e-6)
     assert set(made.scaler) == {"shift", "scale"}
 
 
