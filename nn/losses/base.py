@@ -88,10 +88,11 @@ LOSSES: Registry[type[Loss]] = Registry("loss")
 
 def shares_of(weights: Array, outputs: Array, buffers: Buffers) -> Array:
     """The weights (..., batch) divided by their sum, in the outputs' type."""
-    total = np.add.reduce(weights, axis=-1, keepdims=True)
-    np.maximum(total, np.finfo(total.dtype).tiny, out=total)  # a batch of weights 0 has the loss 0, not 0 / 0
     shares = buffers.array("shares", weights.shape, outputs.dtype)
-    return np.divide(weights, total, out=shares, casting="same_kind")
+    np.copyto(shares, weights, casting="same_kind")
+    total = np.add.reduce(shares, axis=-1, keepdims=True)
+    np.maximum(total, np.finfo(total.dtype).tiny, out=total)  # a batch of weights 0 has the loss 0, not 0 / 0
+    return np.divide(shares, total, out=shares)
 
 
 def by_row(shares: Shares, factor: float = 1.0) -> Shares:

@@ -43,7 +43,11 @@ class CountsMetric(Metric):
 @METRICS.register("precision")
 @dataclass(frozen=True)
 class Precision(CountsMetric):
-    """Of the samples told to be of a class, the share that are; the mean over the classes (macro)."""
+    """Of the samples told to be of a class, the share that are; the mean over the classes (macro).
+
+    As in scikit-learn with zero_division=0, here and in recall and f1: a class that is never told counts 0, and one
+    that is neither told nor there is left out.
+    """
 
     def _ratio(self, right: Array, told: Array, there: Array) -> Array:
         return ratio(right, told)

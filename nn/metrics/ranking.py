@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from nn.arrays import Array, Buffers
+from nn.losses.classes import label_places
 from nn.metrics.base import METRICS, Direction, Metric
 from nn.metrics.decisions import by_class
 
@@ -30,8 +31,10 @@ class LogLoss(Metric):
             each = np.maximum(towards, 0) + np.log1p(np.exp(-np.abs(towards)))
             losses = np.add.reduce(each, axis=-1) / labels.shape[-1]
         else:
-            own = np.take_along_axis(log_probabilities(by_class(outputs)), labels[..., None], axis=-1)
-            losses = -own[..., 0]
+            outputs = by_class(outputs)
+            outputs -= np.maximum.reduce(outputs, axis=-1, keepdims=True)
+            own = outputs.reshape(-1).take(label_places(labels, outputs.shape[-1], buffers))
+            losses = np.log(np.add.reduce(np.exp(outputs), axis=-1)) - own
         return np.asarray(np.add.reduce(losses, axis=-1, keepdims=True))
 
 

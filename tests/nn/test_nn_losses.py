@@ -56,8 +56,8 @@ def test_a_whole_weight_is_as_good_as_so_many_copies_and_0_as_none(loss, batch, 
     repeated = np.repeat(np.arange(batch), counts)
     weighted, gradient = loss(outputs, targets, Buffers(), counts.astype(np.float32))
     wanted, copies = loss(outputs[repeated], targets[repeated], Buffers())
-    np.testing.assert_allclose(weighted, wanted, rtol=1e-6)
-    np.testing.assert_allclose(gradient[counts > 0].sum(axis=0), copies.sum(axis=0), rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(weighted, wanted, rtol=1e-9)
+    np.testing.assert_allclose(gradient[counts > 0].sum(axis=0), copies.sum(axis=0), rtol=1e-9, atol=1e-12)
     assert not gradient[counts == 0].any()
 
 
