@@ -164,7 +164,7 @@ def loss(name: str) -> Arrays:
     outputs = 2 * torch.randn(batch, width)
     targets = {
         "classes": torch.randint(0, width, (batch,)),
-        "binary": torch.randint(0, 2, (batch, width)),
+        "binary": torch.randint(0, 2, (batch, width)).double(),
         "numbers": torch.randn(batch, width),
     }[kind]
     weights = torch.rand(batch) * 3
