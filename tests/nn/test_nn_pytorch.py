@@ -158,29 +158,30 @@ def assert_near(found: np.ndarray, wanted: np.ndarray, dtype: type) -> None:
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
-def ours(kind: str, name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-    """A parameter of PyTorch by our name and with our axes."""
-    key, turn = PARAMETERS.get(kind, {}).get(name, (name, np.asarray))
-    return key, turn(array)
+def ours(case: dict[str, np.ndarray], moment: str, layers: dict[str, str]) -> dict[str, np.ndarray]:
+    """What was recorded before, after, or as gradient, by our names and with our axes.
+
+    `layers` has the name of our layer for each that PyTorch has.
+    """
+    found = {}
+    for key, array in case.items():
+        when, _, parameter = key.partition(".")
+        if when == moment:
+            layer, _, name = parameter.rpartition(".")
+            kind = layers[layer].partition(".")[2]
+            short, turn = PARAMETERS.get(kind, {}).get(name, (name, np.asarray))
+            found[f"{layers[layer]}.{short}"] = turn(array)
+    return found
 
 
-def check_network(network: Network, case: dict[str, np.ndarray], names: dict[str, str], dtype: type, training: bool):
-    """Outputs, every gradient and the running values. `names` has our layer's name for each prefix of PyTorch's parameters."""
-
-    def found_in(moment: str) -> dict[str, np.ndarray]:
-        converted = {}
-        for key, array in case.items():
-            if key.startswith(f"{moment}."):
-                prefix, _, name = key.removeprefix(f"{moment}.").rpartition(".")
-                short, turned = ours(names[prefix].partition(".")[2], name, array)
-                converted[f"{names[prefix]}.{short}"] = turned
-        return converted
-
+def check_network(
+    network: Network, case: dict[str, np.ndarray], layers: dict[str, str], dtype: type, training: bool = True
+) -> None:
+    """Outputs, every gradient, and the running values that training leaves behind."""
     parameters = network.initialise(np.random.default_rng(0), dtype)
-    for name, array in found_in("before").items():
+    for name, array in ours(case, "before", layers).items():
         parameters.views[name][...] = array
     gradients, buffers = parameters.like(), Buffers()
-    gradients.flat[...] = np.nan
     outputs, caches = network.forward(parameters, case["x"].astype(dtype), training=training, buffers=buffers)
     assert_near(outputs, case["y"], dtype)
     if not training:  # the engine goes back only through what it passed in training
@@ -190,9 +191,9 @@ def check_network(network: Network, case: dict[str, np.ndarray], names: dict[str
     if "dx" in case:
         assert dx is not None
         assert_near(dx, case["dx"], dtype)
-    for name, array in found_in("gradient").items():
+    for name, array in ours(case, "gradient", layers).items():
         assert_near(gradients.views[name], array, dtype)
-    for name, array in found_in("after").items():
+    for name, array in ours(case, "after", layers).items():
         assert_near(parameters.views[name], array, dtype)
 
 
@@ -200,7 +201,7 @@ def check_network(network: Network, case: dict[str, np.ndarray], names: dict[str
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_dense_layers_with_an_activation_are_pytorchs(name, dtype):
     network = Network([Dense(6, name), Dense(4, name)], (5,))
-    check_network(network, recorded("activations")[name], {"0": "1.dense", "2": "2.dense"}, dtype, training=True)
+    check_network(network, recorded("activations")[name], {"0": "1.dense", "2": "2.dense"}, dtype)
 
 
 @both_types
