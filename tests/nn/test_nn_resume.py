@@ -9,9 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nn_tools import blobs, law, small_plan, through_json, trained
 
-from nn import Adam, CrossEntropy, Dense, EarlyStopping, Network, Plan, Sgd, State, train
+from nn import (
+    Adam,
+    AmsGrad,
+    CrossEntropy,
+    Dense,
+    EarlyStopping,
+    Nadam,
+    Nesterov,
+    Network,
+    Plan,
+    RmsProp,
+    Sgd,
+    State,
+    train,
+)
 
-OPTIMIZERS = [Sgd(0.1), Sgd(0.05, momentum=0.9, nesterov=True), Adam(0.01)]
+OPTIMIZERS = [Sgd(0.1), Nesterov(0.05), RmsProp(0.01, momentum=0.5), Adam(0.01), AmsGrad(0.01), Nadam(0.01)]
 DATA, VALIDATION = blobs(44), blobs(20, seed=1)  # 6 steps an epoch, the last with 4 samples
 STEPS = 18
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nn_tools import blobs, labels_for, law, targets_for, trained
 
+import nn
 from nn import (
     ACTIVATIONS,
     LOSSES,
@@ -22,7 +23,7 @@ from nn import (
     State,
 )
 
-OPTIMIZERS = [Sgd(0.1), Sgd(0.05, momentum=0.9), Sgd(0.05, momentum=0.9, nesterov=True), Adam(0.01)]
+OPTIMIZERS = [Sgd(0.1), *(optimizer(0.01) for optimizer in nn.OPTIMIZERS.values())]
 
 
 def train_together(plan: Plan, seeds: list[int], features, targets) -> np.ndarray:
