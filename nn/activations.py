@@ -17,9 +17,11 @@ class ActivationFunction(Settings):
     """y = f(x), elementwise.
 
     `needs_input` says whether backward reads x. Where it does not, a layer computes y over x and keeps one array.
+    `increasing` says that the largest y is that of the largest x, so that pooling may come first.
     """
 
     needs_input: ClassVar[bool] = False
+    increasing: ClassVar[bool] = False
     initializer: ClassVar[str] = "glorot_uniform"
 
     def forward(self, x: Array, out: Array) -> Array:
@@ -45,6 +47,8 @@ def activation_function(name: str) -> ActivationFunction:
 class Linear(ActivationFunction):
     """y = x."""
 
+    increasing: ClassVar[bool] = True
+
     def forward(self, x: Array, out: Array) -> Array:
         if out is not x:
             np.copyto(out, x)
@@ -60,6 +64,7 @@ class Relu(ActivationFunction):
     """y = max(x, 0). Nair & Hinton (2010). The slope at 0 is taken as 0."""
 
     initializer: ClassVar[str] = "he_uniform"
+    increasing: ClassVar[bool] = True
 
     def forward(self, x: Array, out: Array) -> Array:
         return np.maximum(x, 0, out=out)
@@ -74,6 +79,8 @@ class Relu(ActivationFunction):
 class Tanh(ActivationFunction):
     """y = tanh(x), with the slope 1 - y²."""
 
+    increasing: ClassVar[bool] = True
+
     def forward(self, x: Array, out: Array) -> Array:
         return np.tanh(x, out=out)
 
@@ -87,6 +94,8 @@ class Tanh(ActivationFunction):
 @dataclass(frozen=True)
 class Sigmoid(ActivationFunction):
     """y = 1 / (1 + exp(-x)), with the slope y(1 - y)."""
+
+    increasing: ClassVar[bool] = True
 
     def forward(self, x: Array, out: Array) -> Array:
         np.multiply(x, 0.5, out=out)  # (1 + tanh(x / 2)) / 2 is the same function and never overflows

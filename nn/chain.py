@@ -33,12 +33,11 @@ class Chain:
         ]
         self.parameter_shapes = {name: shape for sizes in self.sizes for name, shape in sizes.items()}
         self.size = count_numbers(self.parameter_shapes)
-        self._steps = [
-            (name, layer, len(shape))
-            for name, layer, shape in zip(self.names, self.layers, self.shapes[:-1], strict=True)
-        ]
+        self._steps = self._merge()
         # Below the first layer that learns nobody needs a gradient.
-        self._first = next((index for index, sizes in enumerate(self.sizes) if sizes), len(self.layers))
+        learning = {name for name, sizes in zip(self.names, self.sizes, strict=True) if sizes}
+        firsts = (index for index, (name, _, _) in enumerate(self._steps) if name in learning)
+        self._first = next(firsts, len(self._steps))
 
     def _infer_shapes(self) -> tuple[Shape, ...]:
         """What goes into each layer, and what comes out of the last."""
@@ -49,6 +48,18 @@ class Chain:
             except ShapeError as error:
                 raise error.at(number, layer.kind) from error
         return tuple(shapes)
+
+    def _merge(self) -> list[tuple[str, Layer, int]]:
+        """What is computed one after the other: two layers at once where that is faster, under the name of the first."""
+        steps: list[tuple[str, Layer, int]] = []
+        merged = False
+        for index, (name, layer, shape) in enumerate(zip(self.names, self.layers, self.shapes[:-1], strict=True)):
+            following = self.layers[index + 1] if index + 1 < len(self.layers) else None
+            both = None if merged or following is None else layer.merged_with(following)
+            if not merged:
+                steps.append((name, both or layer, len(shape)))
+            merged = both is not None
+        return steps
 
     @property
     def output_activation(self) -> str:
@@ -74,7 +85,7 @@ class Chain:
     def run(
         self, parameters: Groups, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, list[Any]]:
-        """Outputs (..., batch, *output_shape) and the layers' caches, valid until the next run with `buffers`."""
+        """Outputs (..., batch, *output_shape) and what backward needs, valid until the next run with `buffers`."""
         caches = []
         for name, layer, axes in self._steps:
             x, cache = layer.forward(
@@ -96,16 +107,16 @@ class Chain:
         """Write every gradient; return dx (..., batch, *input_shape) if asked. dy is overwritten."""
         first = 0 if input_gradient else self._first
         dx: Array | None = dy
-        for index in range(len(self.layers) - 1, first - 1, -1):
+        for index in range(len(self._steps) - 1, first - 1, -1):
             assert dx is not None
-            name, wanted = self.names[index], input_gradient or index > first
-            dx = self.layers[index].backward(
+            name, layer, _ = self._steps[index]
+            dx = layer.backward(
                 parameters.group(name),
                 gradients.group(name),
                 caches[index],
                 dx,
                 buffers=buffers.scope(name),
-                input_gradient=wanted,
+                input_gradient=input_gradient or index > first,
             )
         return dx if input_gradient else None
 

@@ -65,7 +65,7 @@ class Network(Chain):
         training: bool = False,
         buffers: Buffers | None = None,
     ) -> tuple[Array, list[Any]]:
-        """Outputs (..., batch, *output_shape) and the layers' caches, valid until the next forward with `buffers`."""
+        """Outputs (..., batch, *output_shape) and what backward needs, valid until the next forward with `buffers`."""
         buffers = Buffers() if buffers is None else buffers
         if x.ndim < parameters.flat.ndim + len(self.input_shape):  # shared by the whole stack
             x = np.broadcast_to(x, (*parameters.stack, *x.shape))
