@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,6 +16,18 @@ class Groups(Protocol):
     """Views, or a FlatBuffer."""
 
     def group(self, name: str) -> Views: ...
+
+
+class Step(NamedTuple):
+    """A layer to be computed, how many axes its input has, and whether it works as in training while training.
+
+    A frozen layer with statistics does not: they stay as they are. Dropout goes on.
+    """
+
+    name: str
+    layer: Layer
+    axes: int
+    trains: bool
 
 
 class Chain:
@@ -37,16 +49,15 @@ class Chain:
         self.parameter_shapes = {name: shape for sizes in self.sizes for name, shape in sizes.items()}
         self.size = count_numbers(self.parameter_shapes)
         self.frozen = frozenset(frozen)
-        # A frozen layer's statistics stay as they are: it works as in evaluation. Dropout goes on.
-        still = [number in self.frozen and bool(layer.statistics) for number, layer in enumerate(self.layers, 1)]
-        shapes = self.shapes[:-1]
-        self._steps = [
-            (name, layer, len(shape), not fixed)
-            for name, layer, shape, fixed in zip(self.names, self.layers, shapes, still, strict=True)
-        ]
+        self._steps = self._merge()
         # Below the first layer that learns nobody needs a gradient.
-        learning = (index for index, sizes in enumerate(self.sizes) if sizes and index + 1 not in self.frozen)
-        self._first = next(learning, len(self.layers))
+        learning = {
+            name
+            for number, (name, sizes) in enumerate(zip(self.names, self.sizes, strict=True), 1)
+            if sizes and number not in self.frozen
+        }
+        firsts = (index for index, step in enumerate(self._steps) if step.name in learning)
+        self._first = next(firsts, len(self._steps))
 
     def _infer_shapes(self) -> tuple[Shape, ...]:
         """What goes into each layer, and what comes out of the last."""
@@ -57,6 +68,19 @@ class Chain:
             except ShapeError as error:
                 raise error.at(number, layer.kind) from error
         return tuple(shapes)
+
+    def _merge(self) -> list[Step]:
+        """What is computed one after the other: two layers at once where that is faster, under the name of the first."""
+        steps: list[Step] = []
+        merged = False
+        for index, (name, layer, shape) in enumerate(zip(self.names, self.layers, self.shapes[:-1], strict=True)):
+            following = self.layers[index + 1] if index + 1 < len(self.layers) else None
+            both = None if merged or following is None else layer.merged_with(following)
+            if not merged:
+                still = index + 1 in self.frozen and bool(layer.statistics)
+                steps.append(Step(name, both or layer, len(shape), not still))
+            merged = both is not None
+        return steps
 
     @property
     def output_activation(self) -> str:
@@ -82,11 +106,11 @@ class Chain:
     def run(
         self, parameters: Groups, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, list[Any]]:
-        """Outputs (..., batch, *output_shape) and the layers' caches, valid until the next run with `buffers`."""
+        """Outputs (..., batch, *output_shape) and what backward needs, valid until the next run with `buffers`."""
         caches = []
-        for name, layer, axes, learns in self._steps:
+        for name, layer, axes, trains in self._steps:
             x, cache = layer.forward(
-                parameters.group(name), x, axes=axes, rng=rng, training=training and learns, buffers=buffers.scope(name)
+                parameters.group(name), x, axes=axes, rng=rng, training=training and trains, buffers=buffers.scope(name)
             )
             caches.append(cache)
         return x, caches
@@ -104,16 +128,16 @@ class Chain:
         """Write every gradient; return dx (..., batch, *input_shape) if asked. dy is overwritten."""
         first = 0 if input_gradient else self._first
         dx: Array | None = dy
-        for index in range(len(self.layers) - 1, first - 1, -1):
+        for index in range(len(self._steps) - 1, first - 1, -1):
             assert dx is not None
-            name, wanted = self.names[index], input_gradient or index > first
-            dx = self.layers[index].backward(
+            name, layer, *_ = self._steps[index]
+            dx = layer.backward(
                 parameters.group(name),
                 gradients.group(name),
                 caches[index],
                 dx,
                 buffers=buffers.scope(name),
-                input_gradient=wanted,
+                input_gradient=input_gradient or index > first,
             )
         return dx if input_gradient else None
 

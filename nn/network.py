@@ -35,7 +35,7 @@ class Network(Chain):
         if not layers:
             raise ValueError("a network needs at least one layer")
         super().__init__(layers, input_shape, frozen)
-        if self.size and self._first == len(self.layers):
+        if self.size and self._first == len(self._steps):
             raise ValueError("every layer with parameters is frozen; there is nothing to train")
         kept = frozenset(name for name in self.parameter_shapes if int(name.partition(".")[0]) in self.frozen)
         self.frozen_spans = spans(self.parameter_shapes, kept)
@@ -72,7 +72,7 @@ class Network(Chain):
         training: bool = False,
         buffers: Buffers | None = None,
     ) -> tuple[Array, list[Any]]:
-        """Outputs (..., batch, *output_shape) and the layers' caches, valid until the next forward with `buffers`."""
+        """Outputs (..., batch, *output_shape) and what backward needs, valid until the next forward with `buffers`."""
         buffers = Buffers() if buffers is None else buffers
         if x.ndim < parameters.flat.ndim + len(self.input_shape):  # shared by the whole stack
             x = np.broadcast_to(x, (*parameters.stack, *x.shape))

@@ -18,10 +18,12 @@ class ActivationFunction(Settings):
     """y = f(x), on any shape.
 
     `needs_input` says whether backward reads x. Where it does not, a layer computes y over x and keeps one array.
+    `increasing` says that the largest y is that of the largest x, so that pooling may come first.
     `initializer` is how the weights of a layer with this activation begin unless told.
     """
 
     needs_input: ClassVar[bool] = False
+    increasing: ClassVar[bool] = False
     initializer: ClassVar[str] = "glorot_uniform"
 
     def forward(self, x: Array, out: Array) -> Array:

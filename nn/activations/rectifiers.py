@@ -16,6 +16,8 @@ from nn.arrays import Array, Buffers
 class Linear(ActivationFunction):
     """y = x."""
 
+    increasing: ClassVar[bool] = True
+
     def forward(self, x: Array, out: Array) -> Array:
         if out is not x:
             np.copyto(out, x)
@@ -30,6 +32,7 @@ class Linear(ActivationFunction):
 class Relu(ActivationFunction):
     """y = max(x, 0). Nair & Hinton (2010). The slope at 0 is taken as 0."""
 
+    increasing: ClassVar[bool] = True
     initializer: ClassVar[str] = "he_uniform"
 
     def forward(self, x: Array, out: Array) -> Array:
@@ -45,6 +48,7 @@ class Relu(ActivationFunction):
 class LeakyRelu(ActivationFunction):
     """y = max(x, 0.01 x), so that a unit that is always negative still learns. Maas et al. (2013), section 2."""
 
+    increasing: ClassVar[bool] = True
     initializer: ClassVar[str] = "he_uniform"
     SLOPE: ClassVar[float] = 0.01
 
@@ -64,6 +68,7 @@ class LeakyRelu(ActivationFunction):
 class Elu(ActivationFunction):
     """y = x for x > 0, exp(x) - 1 otherwise: outputs have about the mean 0. Clevert et al. (2016), eq. 15."""
 
+    increasing: ClassVar[bool] = True
     initializer: ClassVar[str] = "he_uniform"
 
     def forward(self, x: Array, out: Array) -> Array:
@@ -89,6 +94,7 @@ class Selu(ActivationFunction):
     dropout of its own kind, which is not the one here.
     """
 
+    increasing: ClassVar[bool] = True
     initializer: ClassVar[str] = "lecun_normal"
     SCALE: ClassVar[float] = 1.0507009873554805
     ALPHA: ClassVar[float] = 1.6732632423543772
@@ -117,6 +123,7 @@ class Selu(ActivationFunction):
 class Softplus(ActivationFunction):
     """y = log(1 + exp(x)), a relu without a corner and always above 0. Dugas et al. (2001). The slope is sigmoid(x)."""
 
+    increasing: ClassVar[bool] = True
     initializer: ClassVar[str] = "he_uniform"
 
     def forward(self, x: Array, out: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from nn.arrays import Array, Buffers
 @dataclass(frozen=True)
 class Tanh(ActivationFunction):
     """y = tanh(x), with the slope 1 - y²."""
+
+    increasing: ClassVar[bool] = True
 
     def forward(self, x: Array, out: Array) -> Array:
         return np.tanh(x, out=out)
@@ -28,6 +31,8 @@ class Tanh(ActivationFunction):
 @dataclass(frozen=True)
 class Sigmoid(ActivationFunction):
     """y = 1 / (1 + exp(-x)), with the slope y(1 - y)."""
+
+    increasing: ClassVar[bool] = True
 
     def forward(self, x: Array, out: Array) -> Array:
         return write_sigmoid(x, out)

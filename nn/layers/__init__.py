@@ -2,7 +2,8 @@
 
 from nn.layers.activation import Activation
 from nn.layers.base import LAYERS, Layer
-from nn.layers.convolution import Conv1d, Conv2d
+from nn.layers.conv1d import Conv1d
+from nn.layers.conv2d import Conv2d
 from nn.layers.dense import Dense
 from nn.layers.dropout import Dropout
 from nn.layers.embedding import Embedding

@@ -50,6 +50,10 @@ class Layer(Settings):
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         """Fill one network's parameters in place; a stack is filled member by member."""
 
+    def merged_with(self, following: Layer) -> Layer | None:
+        """One layer that computes this one and the following faster than both, with the parameters of this one."""
+        return None
+
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Any]:

@@ -5,12 +5,12 @@ of the kernel's width, shifted: columns[h, c, j, o, n] = rows[h, c, o * stride +
 the copying: the kernel's height needs none, because the kernel_height rows of columns below each other are already the
 matrix (kernel_height * channels * kernel_width, width' * batch) that belongs to one row of the output:
 
-    y[row] = weight (units, kernel_height * channels * kernel_width) @ columns[row : row + kernel_height]
+    y[row] = weight (kernel_height * channels * kernel_width, units).T @ columns[row : row + kernel_height]
 
 and the gradients are
 
-    dweight = sum over rows of dy[row] @ columns[row : row + kernel_height].T
-    dcolumns[h] = sum over i of weight[:, i].T @ dy[h - i]     one product, the rows of dy are below each other too
+    dweight = sum over rows of columns[row : row + kernel_height] @ dy[row].T
+    dcolumns[h] = sum over i of weight[i] @ dy[h - i]     one product, the rows of dy are below each other too
     drows[h, c, o * stride + j * dilation - padding, n] += dcolumns[h, c, j, o, n]
 
 Chellapilla et al. (2006), section 3, unrolls both axes; this needs 1/kernel_height of the memory and copying.
@@ -27,7 +27,7 @@ from numpy.lib.stride_tricks import as_strided
 from nn.activations import ACTIVATIONS, activation_function
 from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.initializers import INITIALIZERS
-from nn.layers.base import LAYERS, Layer
+from nn.layers.base import Layer
 from nn.layers.images import as_given, as_images, contiguous_rows, from_rows, reordered
 from nn.layers.windows import Windows, windows
 from nn.registry import setting
@@ -69,7 +69,7 @@ class Convolution(Layer):
     def output_activation(self) -> str:
         return self.activation
 
-    def _windows(self, height: int, width: int) -> tuple[Windows, Windows]:
+    def windows(self, height: int, width: int) -> tuple[Windows, Windows]:
         along_width = windows(width, self.size, self.stride, self.padding, self.dilation)
         if self.kernel_axes == 1:
             return windows(1, 1, 1, "valid"), along_width
@@ -79,19 +79,19 @@ class Convolution(Layer):
         if len(input_shape) != self.kernel_axes + 1:
             raise ShapeError(self.needs, input_shape, kind=self.kind)
         try:
-            along = self._windows(input_shape[0], input_shape[-2])
+            along = self.windows(input_shape[0], input_shape[-2])
         except ShapeError as error:
             raise ShapeError(error.needs, input_shape, kind=self.kind) from error
         return (*(axis.outputs for axis in along[2 - self.kernel_axes :]), self.units)
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         kernel_height = self.size if self.kernel_axes == 2 else 1
-        weight = {"weight": (self.units, kernel_height, input_shape[-1], self.size)}
+        weight = {"weight": (kernel_height, input_shape[-1], self.size, self.units)}
         return weight | ({"bias": (self.units,)} if self.bias else {})
 
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         name = self.initializer or activation_function(self.activation).initializer
-        units, kernel_height, channels, kernel_width = parameters["weight"].shape
+        kernel_height, channels, kernel_width, units = parameters["weight"].shape
         area = kernel_height * kernel_width
         INITIALIZERS[name](parameters["weight"], area * channels, area * units, rng)
         if self.bias:
@@ -100,19 +100,22 @@ class Convolution(Layer):
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Cache]:
-        images, weight = as_images(x, axes), parameters["weight"]
-        height, width = self._windows(*images.shape[-3:-1])
-        columns = unroll(contiguous_rows(images, "rows", buffers), height, width, buffers)
-        matrices = row_matrices(columns, height)
-        stack, positions = columns.shape[:-5], matrices.shape[-1]
-        z = buffers.array("z", (*stack, height.outputs, self.units, positions), weight.dtype)
-        np.matmul(flat_kernels(weight)[..., None, :, :], matrices, out=z)
+        matrices, height, width = self.read(as_images(x, axes), buffers)
+        kernels = flat_kernels(parameters["weight"])
+        z = buffers.array("z", (*matrices.shape[:-2], self.units, matrices.shape[-1]), x.dtype)
+        np.matmul(kernels.mT[..., None, :, :], matrices, out=z)
         if self.bias:
             z += parameters["bias"][..., None, :, None]
         z = from_rows(z.reshape(*z.shape[:-1], width.outputs, -1))
         function = activation_function(self.activation)
         y = function.forward(z, buffers.like("y", z) if function.needs_input else z)
         return as_given(y, axes), Cache(matrices, z, y, height, width)
+
+    def read(self, images: Array, buffers: Buffers) -> tuple[Array, Windows, Windows]:
+        """The matrices that the filters are multiplied with, and where their windows lie."""
+        height, width = self.windows(*images.shape[-3:-1])
+        columns = unroll(contiguous_rows(images, "rows", buffers), height, width, buffers)
+        return row_matrices(columns, height), height, width
 
     def backward(
         self,
@@ -129,21 +132,21 @@ class Convolution(Layer):
         dz = activation_function(self.activation).backward(z, y, as_images(dy, axes), buffers)
         rows = contiguous_rows(dz, "drows", buffers)
         matrix = rows.reshape(*matrices.shape[:-2], self.units, matrices.shape[-1])
-        shape = (*matrix.shape[:-1], matrices.shape[-2])
-        products = np.matmul(matrix, matrices.mT, out=buffers.array("products", shape, rows.dtype))
+        products = buffers.array("products", (*matrices.shape[:-1], self.units), rows.dtype)
+        np.matmul(matrices, matrix.mT, out=products)  # in this order a quarter faster than transposed
         np.add.reduce(products, axis=-3, out=flat_kernels(gradients["weight"]))
         if self.bias:
             sums = np.add.reduce(matrix, axis=-1, out=buffers.array("sums", matrix.shape[:-1], rows.dtype))
             np.add.reduce(sums, axis=-2, out=gradients["bias"])
         if not input_gradient:
             return None
-        dx = roll(row_gradients(parameters["weight"], matrix, height, buffers), width, rows.shape[-1], buffers)
+        dx = input_gradient_of(parameters["weight"], matrix, height, width, buffers)
         return as_given(from_rows(dx), axes)
 
 
 def flat_kernels(weight: Array) -> Array:
-    """(..., units, kernel_height, channels, kernel_width) as (..., units, kernel_height * channels * kernel_width)."""
-    return weight.reshape(*weight.shape[:-3], -1, copy=False)
+    """(..., kernel_height, channels, kernel_width, units) as (..., kernel_height * channels * kernel_width, units)."""
+    return weight.reshape(*weight.shape[:-4], -1, weight.shape[-1], copy=False)
 
 
 def unroll(rows: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
@@ -172,13 +175,18 @@ def row_matrices(columns: Array, height: Windows) -> Array:
     return overlapping.reshape(*shape[:-3], -1, shape[-1])
 
 
+def input_gradient_of(weight: Array, dy: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
+    """The gradient of the rows (..., height, channels, width, batch) of dy (..., rows, units, width' * batch)."""
+    return roll(row_gradients(weight, dy, height, buffers), width, dy.shape[-1] // width.outputs, buffers)
+
+
 def row_gradients(weight: Array, dy: Array, height: Windows, buffers: Buffers) -> Array:
     """The columns' gradient (..., height, channels * kernel_width, width' * batch) of dy (..., rows, units, …)."""
-    *stack, units, kernel_height, channels, kernel_width = weight.shape
+    *stack, kernel_height, channels, kernel_width, units = weight.shape
     cells, positions = channels * kernel_width, dy.shape[-1]
     # From the last row of the kernel to the first, as the rows of dy that reach one input row rise.
     turned = buffers.array("turned", (*stack, channels, kernel_width, kernel_height, units), weight.dtype)
-    np.copyto(turned, reordered(weight[..., ::-1, :, :], 2, 3, 1, 0))
+    np.copyto(turned, reordered(weight[..., ::-1, :, :, :], 1, 2, 0, 3))
     turned = turned.reshape(*stack, cells, kernel_height, units)
     columns = buffers.array("dcolumns", (*stack, height.length, cells, positions), dy.dtype)
     for row, (outputs, ends) in enumerate(height.reaching):
@@ -202,32 +210,3 @@ def roll(columns: Array, width: Windows, batch: int, buffers: Buffers) -> Array:
     for cell, (outputs, inputs) in enumerate(width.taps):
         rows[..., inputs, :] += columns[..., cell, outputs, :]
     return rows
-
-
-@LAYERS.register("conv2d")
-@dataclass(frozen=True)
-class Conv2d(Convolution):
-    """y = activation(filters over every place of an image + bias), each filter a square over all channels.
-
-    x (..., batch, height, width, channels), weight (..., units, size, channels, size): unit, row, channel, column, the
-    order in which the rows are multiplied; bias (..., units), y (..., batch, height', width', units). The filter is
-    not turned round (a cross-correlation), as everywhere. LeCun et al. (1998), section II.
-    """
-
-    input_axes: ClassVar[frozenset[int] | None] = frozenset({3})
-    needs: ClassVar[str] = "(height, width, channels)"
-    kernel_axes: ClassVar[int] = 2
-
-
-@LAYERS.register("conv1d")
-@dataclass(frozen=True)
-class Conv1d(Convolution):
-    """y = activation(filters over every place of a sequence + bias), each filter over all channels.
-
-    x (..., batch, length, channels), weight (..., units, 1, channels, size), bias (..., units), y (..., batch, length',
-    units). Waibel et al. (1989), section II, as time-delay network.
-    """
-
-    input_axes: ClassVar[frozenset[int] | None] = frozenset({2})
-    needs: ClassVar[str] = "(length, channels)"
-    kernel_axes: ClassVar[int] = 1

@@ -49,6 +49,11 @@ class Pooling(Layer):
             raise ShapeError(error.needs, input_shape, kind=self.kind) from error
         return (*sides, input_shape[-1])
 
+    @property
+    def pairs(self) -> bool:
+        """Whether the windows are 2 wide and lie side by side, without padding."""
+        return self.size == 2 and self.stride in (None, 2) and self.padding in ("valid", 0)
+
     def _along(self, length: int) -> Windows:
         return windows(length, self.size, self.stride or self.size, self.padding)
 

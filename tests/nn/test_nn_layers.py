@@ -67,7 +67,7 @@ def test_conv2d_is_a_product_with_every_window(data, batch, height, width, chann
     parameters = network.initialise(np.random.default_rng(seed), np.float64)
     parameters.views["1.conv2d.bias"][...] = np.arange(units)
     found = network.forward(parameters, x)[0]
-    wanted = np.einsum("nhwijc,uicj->nhwu", naive_windows(x, **settings), parameters.views["1.conv2d.weight"])
+    wanted = np.einsum("nhwijc,icju->nhwu", naive_windows(x, **settings), parameters.views["1.conv2d.weight"])
     assert found.shape[1:] == network.output_shape
     np.testing.assert_allclose(found, wanted + np.arange(units), atol=1e-12)
 
@@ -80,13 +80,13 @@ def test_conv1d_is_conv2d_of_height_1(data, batch, length, channels, units, seed
     x = np.random.default_rng(seed).normal(size=(batch, length, channels))
     network = Network([Conv1d(units, **settings)], x.shape[1:])
     parameters = network.initialise(np.random.default_rng(seed), np.float64)
-    weight = parameters.views["1.conv1d.weight"][:, 0]
+    weight = parameters.views["1.conv1d.weight"][0]
     reach = (settings["size"] - 1) * settings["dilation"] + 1
     for place in range(network.output_shape[0]):
         start = place * settings["stride"]
         window = x[:, start : start + reach : settings["dilation"]]
         found = network.forward(parameters, x)[0][:, place]
-        np.testing.assert_allclose(found, np.einsum("njc,ucj->nu", window, weight), atol=1e-12)
+        np.testing.assert_allclose(found, np.einsum("njc,cju->nu", window, weight), atol=1e-12)
 
 
 @law

@@ -1,0 +1,134 @@
+"""A convolution and the max pooling of 2 by 2 cells above it, computed together.
+
+The largest of f(x + bias) is f(largest x + bias) for an increasing f, so bias and activation are done after pooling, on
+a quarter of the numbers. What the convolution makes is never stored as a whole: two of its rows at a time are pooled
+while they are in the cache. Of them stays, in one byte each, which of two neighbours was larger (the first of equals):
+
+    wide[r] = max(left[r], right[r]), is_left[r] = left[r] >= right[r]           for the rows r = 0 and 1
+    z = max(wide[0], wide[1]), is_upper = wide[0] >= wide[1]
+    y = f(z + bias)
+
+so that backward hands dz to one cell in four. Its result is that of the two layers, except that two cells which differ
+by less than adding the bias rounds off are not equal here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from nn.activations import activation_function
+from nn.arrays import Array, Buffers, Noise, Views
+from nn.layers.base import Layer
+from nn.layers.convolution import Convolution, flat_kernels, input_gradient_of
+from nn.layers.images import contiguous_rows, from_rows
+from nn.layers.windows import Windows
+
+
+class Cache(NamedTuple):
+    """The convolution's matrices, z and y of the pooled rows, which cells were largest, and where windows lie."""
+
+    matrices: Array
+    z: Array
+    y: Array
+    is_left: Array
+    is_upper: Array
+    height: Windows
+    width: Windows
+
+
+@dataclass(frozen=True)
+class ConvolvedPool(Layer):
+    """y = max_pool(convolution(x)) for images, pooled by 2 without padding."""
+
+    convolution: Convolution
+
+    def forward(
+        self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
+    ) -> tuple[Array, Cache]:
+        layer = self.convolution
+        matrices, height, width = layer.read(x, buffers)
+        z, is_left, is_upper = pool_rows(flat_kernels(parameters["weight"]).mT, matrices, width, buffers)
+        if layer.bias:
+            z += parameters["bias"][..., None, :, None, None]
+        z = from_rows(z)
+        function = activation_function(layer.activation)
+        y = function.forward(z, buffers.like("y", z) if function.needs_input else z)
+        return y, Cache(matrices, z, y, is_left, is_upper, height, width)
+
+    def backward(
+        self,
+        parameters: Views,
+        gradients: Views,
+        cache: Cache,
+        dy: Array,
+        *,
+        buffers: Buffers,
+        input_gradient: bool = True,
+    ) -> Array | None:
+        layer = self.convolution
+        dz = activation_function(layer.activation).backward(cache.z, cache.y, dy, buffers)
+        rows = contiguous_rows(dz, "drows", buffers)
+        if layer.bias:
+            flat = rows.reshape(*rows.shape[:-2], -1)
+            sums = np.add.reduce(flat, axis=-1, out=buffers.array("sums", flat.shape[:-1], rows.dtype))
+            np.add.reduce(sums, axis=-2, out=gradients["bias"])
+        spread = spread_rows(rows, cache, gradients["weight"], buffers, keep=input_gradient)
+        if not input_gradient:
+            return None
+        return from_rows(input_gradient_of(parameters["weight"], spread, cache.height, cache.width, buffers))
+
+
+def pool_rows(kernels: Array, matrices: Array, width: Windows, buffers: Buffers) -> tuple[Array, Array, Array]:
+    """z (..., height', units, width', batch), is_left with an axis for the two rows, and is_upper."""
+    *stack, rows, _, positions = matrices.shape
+    units, dtype = kernels.shape[-2], matrices.dtype
+    pairs = (units, width.outputs // 2, positions // width.outputs)
+    block = buffers.array("block", (*stack, 2, units, positions), dtype)
+    left, right = neighbours(block, width)
+    wide = buffers.array("wide", (*stack, 2, *pairs), dtype)
+    upper, lower = wide[..., 0, :, :, :], wide[..., 1, :, :, :]
+    is_left = buffers.array("is_left", (*stack, rows // 2, 2, *pairs), np.bool_)
+    is_upper = buffers.array("is_upper", (*stack, rows // 2, *pairs), np.bool_)
+    z = buffers.array("z", (*stack, rows // 2, *pairs), dtype)
+    for row in range(rows // 2):
+        np.matmul(kernels[..., None, :, :], matrices[..., 2 * row : 2 * row + 2, :, :], out=block)
+        np.greater_equal(left, right, out=is_left[..., row, :, :, :, :])
+        np.maximum(left, right, out=wide)
+        np.greater_equal(upper, lower, out=is_upper[..., row, :, :, :])
+        np.maximum(upper, lower, out=z[..., row, :, :, :])
+    return z, is_left, is_upper
+
+
+def spread_rows(dz: Array, cache: Cache, dweight: Array, buffers: Buffers, *, keep: bool) -> Array:
+    """Write the weights' gradient; return that of the convolution's rows (..., rows, units, width * batch) if to keep.
+
+    A cell that no window covers, in the last row or column of an odd number, keeps the 0 it was made with.
+    """
+    matrices, is_left, is_upper = cache.matrices, cache.is_left, cache.is_upper
+    *stack, rows, cells, positions = matrices.shape
+    units, dtype = dweight.shape[-1], dz.dtype
+    kept = buffers.zeros("kept", (*stack, rows if keep else 2, units, positions), dtype)
+    wide = buffers.array("wide", (*stack, 2, *dz.shape[-3:]), dtype)
+    upper, lower = wide[..., 0, :, :, :], wide[..., 1, :, :, :]
+    products = buffers.array("products", (*stack, rows // 2 * 2, cells, units), dtype)
+    for row in range(rows // 2):
+        both = slice(2 * row, 2 * row + 2)
+        np.multiply(dz[..., row, :, :, :], is_upper[..., row, :, :, :], out=upper)
+        np.subtract(dz[..., row, :, :, :], upper, out=lower)
+        block = kept[..., both, :, :] if keep else kept
+        left, right = neighbours(block, cache.width)
+        np.multiply(wide, is_left[..., row, :, :, :, :], out=left)
+        np.subtract(wide, left, out=right)
+        np.matmul(matrices[..., both, :, :], block.mT, out=products[..., both, :, :])
+    np.add.reduce(products, axis=-3, out=flat_kernels(dweight))
+    return kept
+
+
+def neighbours(block: Array, width: Windows) -> tuple[Array, Array]:
+    """The even and the odd places along the width, as many of each, of (..., 2, units, width * batch)."""
+    cells = block.reshape(*block.shape[:-1], width.outputs, -1, copy=False)
+    end = width.outputs // 2 * 2
+    return cells[..., 0:end:2, :], cells[..., 1:end:2, :]
