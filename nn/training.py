@@ -60,9 +60,8 @@ def train(
         began = time.perf_counter()
         shuffle = copy_generator(state.shuffle)
         order = shuffle.permutation(len(data))
-        gathered = minibatches(data.features, targets, order, plan.batch_size, state.cursor)
-        batches = ((data.augmented(x, state.noise, buffers.scope("images")), known) for x, known in gathered)
-        completed = run_steps(plan, state, batches, gradients, buffers, stop)
+        batches = minibatches(data.features, targets, order, plan.batch_size, state.cursor)
+        completed = run_steps(plan, state, data, batches, gradients, buffers, stop)
         state.seconds += time.perf_counter() - began
         if not completed:
             return
@@ -74,6 +73,7 @@ def train(
 def run_steps(
     plan: Plan,
     state: State,
+    data: Data,
     batches: Iterable[tuple[Array, Array]],
     gradients: FlatBuffer,
     buffers: Buffers,
@@ -81,11 +81,12 @@ def run_steps(
 ) -> bool:
     """One update for each batch; whether the batches were all done. Infinities show in the loss, not in warnings."""
     network, loss, optimizer, parameters = plan.network, plan.loss, plan.optimizer, state.parameters
-    loss_buffers = buffers.scope("loss")
+    loss_buffers, image_buffers = buffers.scope("loss"), buffers.scope("images")
     with np.errstate(all="ignore"):
-        for x, targets in batches:
+        for stored, targets in batches:
             if stop is not None and stop():
                 return False
+            x = data.augmented(stored, state.noise, image_buffers)
             outputs, caches = network.forward(parameters, x, rng=state.noise, training=True, buffers=buffers)
             value, gradient = loss(outputs, targets, loss_buffers)
             if not math.isfinite(value):
