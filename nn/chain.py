@@ -70,7 +70,7 @@ class Chain:
         return tuple(shapes)
 
     def _merge(self) -> list[Step]:
-        """What is computed one after the other: two layers at once where that is faster, under the name of the first."""
+        """What is computed one after the other; two layers at once where that is faster, under the first one's name."""
         steps: list[Step] = []
         merged = False
         for index, (name, layer, shape) in enumerate(zip(self.names, self.layers, self.shapes[:-1], strict=True)):
