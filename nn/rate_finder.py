@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nn.arrays import Array
+from nn.arrays import Array, Arrays
 from nn.data import Batch, Data, minibatches
 from nn.plan import Plan
 from nn.schedules import ConstantRate
@@ -32,14 +32,21 @@ class Rates:
     suggestion: float
 
 
-def find_rate(plan: Plan, data: Data, lowest: float = 1e-6, highest: float = 10.0, steps: int = 200) -> Rates:
+def find_rate(
+    plan: Plan,
+    data: Data,
+    lowest: float = 1e-6,
+    highest: float = 10.0,
+    steps: int = 200,
+    begin: Arrays | None = None,
+) -> Rates:
     """Try learning rates from `lowest` to `highest`, one a step, evenly on a logarithmic scale.
 
-    Raises Diverged if not even the first rates train, ValueError if the loss never falls.
+    `begin` holds the parameters to begin with, as in `State.start`. Raises ValueError if the loss never falls.
     """
     rates = np.geomspace(lowest, highest, steps)
     plan = replace(plan, schedule=ConstantRate(), warmup=0.0, accumulate=1, early_stopping=None, target=None)
-    state = State.start(plan)
+    state = State.start(plan, begin=begin)
     loop = Loop(plan, state, data)
     losses: list[float] = []
     with np.errstate(all="ignore"):
@@ -72,9 +79,10 @@ def _smoothed(losses: list[float]) -> Array:
 
 
 def _suggested(rates: Array, losses: Array) -> Rates:
-    """The rate where the loss falls fastest, before it is lowest."""
-    end = int(losses.argmin()) + 1 if len(losses) else 0
-    if end < 3 or not math.isfinite(losses[0]):
+    """The rate where the loss falls fastest, before it is lowest. The first tenth is noise: so few batches were seen."""
+    begin, end = len(losses) // 10, int(losses.argmin()) + 1 if len(losses) else 0
+    if end - begin < 5 or not math.isfinite(losses[0]):
         raise ValueError("the loss does not fall at any of these learning rates; begin with a lower one")
-    slopes = np.gradient(losses[:end], np.log(rates[:end]))
-    return Rates(rates, losses, float(rates[slopes.argmin()]))
+    width = max(1, len(losses) // 20)
+    slopes = np.convolve(np.gradient(losses), np.full(width, 1 / width), mode="same")
+    return Rates(rates, losses, float(rates[begin + slopes[begin:end].argmin()]))

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from nn import Rates
     from service.assembly import Report
     from service.datasets import Dataset
     from service.evaluation import Evaluation
     from service.queue import Tickets
     from service.spec import Spec
+    from service.weights import Weights
 
 POLL_SECONDS = 0.1
 AnySpec: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
@@ -77,12 +79,47 @@ class Client:
 
     # Submitting
 
-    @staticmethod
-    def check(spec: AnySpec, overrides: Sequence[str] = ()) -> Report:
-        """What submit would make of the spec: layers, shapes, parameters, memory. Raises what submit would raise."""
+    def check(self, spec: AnySpec, overrides: Sequence[str] = ()) -> Report:
+        """What submit would make of the spec: layers, shapes, parameters, memory. Raises what submit would raise.
+
+        The store is asked only if the spec begins with another run's weights.
+        """
         from service import assembly
 
-        return assembly.check(*_loaded(spec, overrides))
+        loaded, dataset = _loaded(spec, overrides)
+        return assembly.check(loaded, dataset, self._begin(loaded))
+
+    def find_rate(
+        self,
+        spec: AnySpec,
+        overrides: Sequence[str] = (),
+        *,
+        lowest: float = 1e-6,
+        highest: float = 10.0,
+        steps: int = 200,
+    ) -> Rates:
+        """Try learning rates from `lowest` to `highest`, here and now. Raises InputError if none of them trains."""
+        from threadpoolctl import threadpool_limits
+
+        from nn import find_rate
+        from service.assembly import assemble
+
+        loaded, dataset = _loaded(spec, overrides)
+        made = assemble(loaded, dataset, self._begin(loaded))
+        with threadpool_limits(made.spec.train.threads, user_api="blas"):
+            try:
+                return find_rate(made.plan, made.train, lowest, highest, steps, made.begin)
+            except ValueError as error:
+                raise InputError(f"{loaded.name}: {error}") from None
+
+    def _begin(self, spec: Spec) -> Weights | None:
+        """The weights of the run that the spec begins with, if it names one."""
+        if spec.begin is None:
+            return None
+        from service.beginning import load
+
+        with self.database.read() as session:
+            return load(session, spec)
 
     def submit(
         self,
@@ -103,7 +140,12 @@ class Client:
         from service.assembly import outline
 
         loaded, dataset = _loaded(spec, overrides)
-        resolved = outline(loaded, dataset).spec
+        begin = self._begin(loaded)
+        resolved = outline(loaded, dataset, begin).spec
+        if begin is not None:
+            from service.beginning import pinned
+
+            resolved = pinned(resolved, begin)
         self._store(dataset, resolved.data.source)
         with self.database.write() as session:
             run_id = transitions.submit(

@@ -66,7 +66,7 @@ def evaluate(weights: Weights, dataset: Dataset, split: str | None = None) -> Ev
 
     The loss is computed as in training, with as many BLAS threads, so it is that of the run's history.
     """
-    assembly = assemble(weights.spec, dataset)
+    assembly = assemble(weights.spec, dataset, weights)  # scaled as the network was taught
     split = _split(assembly, split)
     data, rows = getattr(assembly, split), getattr(assembly.outline, f"{split}_rows")
     with threadpool_limits(weights.spec.train.threads, user_api="blas"):

@@ -10,11 +10,11 @@ import numpy as np
 
 from nn import Array, Loss
 from nn.metrics import decided
+from service.assembly import prepared
 from service.datasets import Schema, arrays, columns, tables
 from service.datasets.roles import Roles
 from service.datasets.tables import Table
 from service.errors import DataError
-from service.inputs import prepared
 from service.spec.errors import did_you_mean, listed
 from service.weights import Weights
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from nn import Array, FlatBuffer, Network, Preparation, ShapeError
-from service import inputs
+from service.assembly.inputs import preparation as prepare
+from service.assembly.layers import input_shape
 from service.datasets import Schema, tensors
 from service.errors import DataError
 from service.spec import Spec, SpecError
@@ -69,13 +70,22 @@ def _described(document: Any, indicated: Array | None) -> tuple[Spec, Schema, Pr
     try:
         spec = Spec.from_document(document["spec"], _WHAT)
         schema = Schema.from_document(document["schema"])
-        preparation = inputs.preparation(spec, schema, _columns(indicated, schema))
-        network = Network([choice.build() for choice in spec.network], inputs.input_shape(preparation))
+        preparation = prepare(spec, schema, _columns(indicated, schema))
+        network = Network([choice.build() for choice in spec.network], input_shape(spec, schema, preparation))
+        units = _units(spec, schema)
     except (SpecError, ShapeError, ValueError) as error:
         raise DataError(f"{_WHAT} is damaged or of another version: {error}") from None
-    if network.output_shape != (schema.outputs,):
+    if network.output_shape != (units,):
         raise DataError(f"{_WHAT} is damaged: its network does not fit the labels of its schema")
     return spec, schema, preparation, network
+
+
+def _units(spec: Spec, schema: Schema) -> int:
+    """How many outputs the loss needs for the labels; a stored spec always names its loss."""
+    if spec.loss is None:
+        raise ValueError("its spec names no loss")
+    units: int = spec.loss.build().units(len(schema.classes), len(schema.targets))
+    return units
 
 
 def _columns(indicated: Array | None, schema: Schema) -> tuple[int, ...]:

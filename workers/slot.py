@@ -204,11 +204,11 @@ class Attempt:
         reason: str | None = None,
         kept: WeightsKept | None = None,
     ) -> None:
-        told = {"error": error, "reason": reason, "weights": kept}
+        run_id, attempt = self.claim.run_id, self.claim.attempt
 
         def finish() -> None:
             with database.write() as session:
-                transitions.finish(session, self.claim.run_id, self.claim.attempt, outcome, **told)
+                transitions.finish(session, run_id, attempt, outcome, error=error, reason=reason, weights=kept)
 
         _patiently(finish)
         metrics.ATTEMPTS.labels(outcome=outcome).inc()

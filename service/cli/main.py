@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, db, evaluate, runs, workers, yard
+from service.cli import context, db, evaluate, lr_find, runs, workers, yard
 from service.cli.context import JsonOption, RunArgument, SetOption, SpecArgument
 from service.cli.edge import translated
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
@@ -61,9 +61,7 @@ def check(spec: SpecArgument, set: SetOption = [], json: JsonOption = False) -> 
 
     loaded = load(spec, set)  # before the client is imported, so that an error is told at once
 
-    from service.client import Client
-
-    report = Client.check(loaded)
+    report = context.client().check(loaded)
     if json:
         print_json(report.document())
     else:
@@ -153,6 +151,7 @@ def predict(
 
 
 app.command()(evaluate.evaluate)
+app.command()(lr_find.lr_find)
 
 
 @app.command()

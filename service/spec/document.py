@@ -76,12 +76,20 @@ class Document:
         for end in range(len(path), -1, -1):
             if override := self.overridden.get(path[:end]):
                 return Problem(override, path, sentence)
-            if mark := self.marks.get(path[:end]):
+            if mark := self._mark(path[:end]):
                 line, column = mark.key if at_key and end == len(path) else mark.value
                 return Problem(f"{self.source}:{line}:{column}", path, sentence, line, column)
             if end and (made := self._made(path[:end])):
                 return Problem(made, path, sentence)
         return Problem(self.source, path, sentence)
+
+    def _mark(self, path: Path) -> Mark | None:
+        """Where the last step of the path was written; a key that a short form left out is stepped over."""
+        written: Path = ()
+        for step in path:
+            if (*written, step) in self.marks:
+                written = (*written, step)
+        return self.marks.get(written) if written[-1:] == path[-1:] else None
 
     def _made(self, path: Path) -> str | None:
         """The override that made something at `path` by setting something inside it."""

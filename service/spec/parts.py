@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from functools import reduce
 from operator import or_
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, ForwardRef, Literal
 
 from pydantic import (
     BaseModel,
@@ -50,8 +50,7 @@ class Settings(Strict):
 
     def build(self) -> Any:
         """The part itself. Raises ValueError for settings that do not go together."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return self.part(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return self.part(**{name: _built(getattr(self, name)) for name in type(self).model_fields})
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -124,18 +123,27 @@ class Choice(Strict):
 
 def choice(noun: str, parts: Mapping[str, type]) -> type[Choice]:
     """The model of "one of these parts"."""
+    name = f"{noun.title()}Choice"
+    models = {part_name: settings(part, name) for part_name, part in parts.items()}
     fields: dict[str, Any] = {
-        name: (settings(part) | None, Field(None, description=summary(part))) for name, part in parts.items()
+        part_name: (inner | None, Field(None, description=summary(inner.part))) for part_name, inner in models.items()
     }
-    model = create_model(f"{noun.title()}Choice", __base__=Choice, **fields)
+    model = create_model(name, __base__=Choice, **fields)
     model.noun, model.parts = noun, parts
+    for inner in models.values():
+        inner.model_rebuild(_types_namespace={name: model})  # a residual layer holds layers
     return model
 
 
-def settings(part: type) -> type[Settings]:
-    """The model of one part's settings."""
+def settings(part: type, choice_name: str = "") -> type[Settings]:
+    """The model of one part's settings; `choice_name` is the model from which it chooses parts inside it."""
     types = field_types(part)
-    fields: dict[str, Any] = {field.name: _field(field, types[field.name]) for field in dataclasses.fields(part)}
+    fields: dict[str, Any] = {
+        field.name: _parts_field(field, choice_name)
+        if holds_parts(types[field.name])
+        else _field(field, types[field.name])
+        for field in dataclasses.fields(part)
+    }
     model = create_model(f"{part.__name__}Settings", __base__=Settings, __doc__=summary(part), **fields)
     model.part = part
     return model
@@ -186,6 +194,22 @@ def _field(field: dataclasses.Field[Any], types: tuple[Any, ...]) -> tuple[Any, 
         return annotation, Field(default_factory=field.default_factory, description=facts.get("doc"), **limits)
     default = ... if field.default is dataclasses.MISSING else field.default
     return annotation, Field(default, description=facts.get("doc"), **limits)
+
+
+def holds_parts(types: tuple[Any, ...]) -> bool:
+    """Whether a setting is a list of parts, such as the layers of a branch."""
+    return any(item_type(kind) not in (None, *_PLAIN) for kind in types)
+
+
+def _parts_field(field: dataclasses.Field[Any], choice_name: str) -> tuple[Any, Any]:
+    return list[ForwardRef(choice_name)], Field(..., min_length=1, description=field.metadata.get("doc"))  # type: ignore[misc]
+
+
+def _built(value: Any) -> Any:
+    """What a part takes: choices inside it built, lists as tuples."""
+    if isinstance(value, list):
+        return tuple(_built(item) for item in value)
+    return value.build() if isinstance(value, Choice) else value
 
 
 def _name_or_number(names: Collection[str], limits: Mapping[str, Any]) -> Any:

@@ -11,7 +11,7 @@ from service import weights as files
 from service.assembly import assemble, check, outline
 from service.datasets import Dataset, Schema, built_in, load, tensors
 from service.errors import DataError
-from service.inputs import sample_shape
+from service.assembly.inputs import sample_shape
 from service.prediction import predict, predict_rows
 from service.spec import Spec, SpecError, parse
 

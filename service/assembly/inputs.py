@@ -29,11 +29,6 @@ def prepared(preparation: Preparation, features: Array, arrays: Mapping[str, Arr
     return inputs
 
 
-def input_shape(preparation: Preparation) -> Shape:
-    """The shape of a sample as the network takes it."""
-    return (preparation.width,)
-
-
 def sample_shape(schema: Schema, axes: int) -> Shape:
     """The shape in which a row goes to a layer that takes so many axes: numbers, a series, an image with channels.
 

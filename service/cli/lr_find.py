@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from service.cli import context
 from service.cli.context import JsonOption, SetOption, SpecArgument
 from service.cli.output import hint, print_json
 
 
-def find_rate(
+def lr_find(
     spec: SpecArgument,
     set: SetOption = [],
     lowest: Annotated[float, typer.Option(help="The rate of the first step.")] = 1e-6,
@@ -30,13 +31,12 @@ def find_rate(
     loaded = load(spec, set)
 
     from service.cli.plots import curve
-    from service.client import Client
 
-    found = Client.find_rate(loaded, lowest=lowest, highest=highest, steps=steps)
+    found = context.client().find_rate(loaded, lowest=lowest, highest=highest, steps=steps)
     if json:
         print_json({"suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": found.losses.tolist()})
         return
-    print(curve(found.rates, found.losses, "loss by learning rate", logarithmic=True))
+    print(curve(found.rates.tolist(), found.losses.tolist(), "loss by learning rate", logarithmic=True))
     print()
     print(f"suggestion: {found.suggestion:.2g}, where the loss falls fastest")
     name = loaded.optimizer.name

@@ -1,0 +1,136 @@
+"""What `trainyard check` tells of a spec: layers, shapes, rows, memory, and what was decided for the person."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from nn import LayerSummary, Plan
+from service.datasets import Dataset, Schema
+from service.spec import Spec
+from service.spec.errors import listed
+
+if TYPE_CHECKING:
+    from service.assembly import Outline
+
+MANY_CLASSES = 50
+EVALUATION_ROWS = 256  # of one forward pass over the validation split
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `trainyard check` tells. Numbers of bytes are an estimate, see `memory_estimate`."""
+
+    name: str
+    source: str
+    task: str
+    loss: str
+    metrics: tuple[str, ...]
+    classes: tuple[str, ...]
+    targets: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    layers: tuple[LayerSummary, ...]
+    output_layer_added: bool
+    parameters: int
+    train_rows: int
+    validation_rows: int
+    test_rows: int
+    batch_size: int
+    epochs: int
+    steps_per_epoch: int
+    memory: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(self.memory.values())
+
+    def document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "memory_bytes": self.memory_bytes}
+
+
+def report(found: Outline, dataset: Dataset) -> Report:
+    plan, network = found.plan, found.plan.network
+    return Report(
+        name=found.spec.name or "",
+        source=found.spec.data.source,
+        task=dataset.schema.task,
+        loss=plan.loss.kind,
+        metrics=plan.metrics,
+        classes=dataset.schema.classes,
+        targets=dataset.schema.targets,
+        input_shape=network.input_shape,
+        layers=tuple(network.summary()),
+        output_layer_added=found.output_layer_added,
+        parameters=network.size,
+        train_rows=len(found.train_rows),
+        validation_rows=len(found.validation_rows),
+        test_rows=len(found.test_rows),
+        batch_size=plan.batch_size,
+        epochs=plan.epochs,
+        steps_per_epoch=plan.updates_per_epoch(len(found.train_rows)),
+        memory=memory_estimate(plan, dataset),
+        notes=found.notes,
+    )
+
+
+def memory_estimate(plan: Plan, dataset: Dataset) -> dict[str, int]:
+    """Bytes that a training of this plan holds at once, by what holds them; float32 unless said.
+
+    weights: parameters, gradients, the best epoch's copy and the optimizer's vectors. checkpoint: a copy of all of
+    them but the gradients while one is written. activations: for the larger of a batch and an evaluation batch, each
+    layer's output three times (value, gradient, mask or slope). data: the dataset as stored and its rows by part, which
+    for images of bytes are bytes and otherwise the inputs.
+    """
+    vector = plan.network.size * 4
+    slots = plan.optimizer.slots + (plan.average is not None) + (plan.accumulate > 1)
+    rows = max(plan.batch_size, EVALUATION_ROWS)
+    inputs = math.prod(plan.network.input_shape)
+    width = sum(math.prod(layer.output_shape) for layer in plan.network.summary())
+    return {
+        "weights": (3 + slots) * vector,
+        "checkpoint": (2 + slots) * vector,
+        "activations": rows * (3 * width + inputs) * 4,
+        "data": dataset.nbytes + len(dataset) * (inputs * dataset.features.itemsize + plan.outputs * 4),
+    }
+
+
+def notes(given: Spec, resolved: Spec, schema: Schema, shape: tuple[int, ...], added: bool) -> tuple[str, ...]:
+    """What was decided for the person, in sentences."""
+    found = []
+    if given.loss is None and resolved.loss is not None:
+        labels = f"{len(schema.classes)} classes" if schema.classes else schema.labels
+        found.append(f"the loss is {resolved.loss.name}, since the labels are {labels}")
+    if added:
+        units = resolved.network[-1].build().units
+        counted = "1 unit" if units == 1 else f"{units} units"
+        each = "class" if schema.classes else "target"
+        what = f"one for each {each}" if units == (len(schema.classes) or len(schema.targets)) else "for two classes"
+        flattened = "flatten and " if len(resolved.network) - len(given.network) > 1 else ""
+        found.append(f"an output layer was added: {flattened}dense, {counted}, {what}")
+    found += _about_rows(given, resolved, schema)
+    if schema.image_shape and len(shape) == 1:
+        image = " × ".join(map(str, schema.image_shape))
+        found.append(f"each image of {image} is a row of {schema.width} features")
+    return tuple(found)
+
+
+def _about_rows(given: Spec, resolved: Spec, schema: Schema) -> list[str]:
+    found = []
+    chosen = resolved.data.split
+    shared = chosen.column is None and chosen.group is None
+    if given.data.split.stratify is None and schema.classes and shared and not chosen.stratify:
+        found.append("the split is not stratified, since a class has too few rows to stand in every part")
+    if len(schema.classes) > MANY_CLASSES and schema.classes[0].lstrip("-").isdecimal():
+        found.append(
+            f"the labels are {len(schema.classes)} whole numbers taken as classes; for quantities use loss: mse"
+        )
+    if spread := [(name, len(of)) for name, of in zip(schema.features, schema.categories, strict=False) if of]:
+        names = listed([f"{name} ({count})" for name, count in spread[:8]] + (["…"] if len(spread) > 8 else []))
+        found.append(f"words and categories are spread over inputs, one for each value: {names}")
+    if chosen.folds is not None:
+        found.append(f"fold {chosen.fold} of {chosen.folds} validates")
+    return found
