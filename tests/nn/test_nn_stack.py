@@ -18,11 +18,10 @@ from nn import (
     Dropout,
     Network,
     Plan,
-    Sgd,
     State,
 )
 
-OPTIMIZERS = [Sgd(0.1), *(optimizer(0.01) for optimizer in nn.OPTIMIZERS.values())]
+OPTIMIZERS = [optimizer(0.01) for optimizer in nn.OPTIMIZERS.values()]  # small, so that none diverges
 
 
 def train_together(plan: Plan, seeds: list[int], features, targets) -> np.ndarray:
