@@ -21,7 +21,8 @@ from nn import (
     State,
 )
 
-OPTIMIZERS = [optimizer(0.01) for optimizer in nn.OPTIMIZERS.values()]  # small, so that none diverges
+# Small steps, so that none diverges. Weight decay is the training's own affair: adamw's update is adam's.
+OPTIMIZERS = [optimizer(0.01) for optimizer in nn.OPTIMIZERS.values() if not optimizer().weight_decay]
 
 
 def train_together(plan: Plan, seeds: list[int], features, targets) -> np.ndarray:
