@@ -15,7 +15,7 @@ from nn.registry import Registry
 
 
 class Initializer(Protocol):
-    """Fill `weight` in place: (inputs, outputs), or of more axes (outputs, ...), as convolutions keep theirs."""
+    """Fill `weight` in place: (inputs, outputs), or of more axes (..., outputs), as convolutions keep theirs."""
 
     def __call__(self, weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None: ...
 
@@ -58,7 +58,7 @@ def lecun_uniform(weight: Array, fan_in: int, fan_out: int, rng: np.random.Gener
 
 @INITIALIZERS.register("lecun_normal")
 def lecun_normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """Normal with variance 1 / fan_in, for SELU. LeCun et al. (1998), eq. 16; Klambauer et al. (2017), section 3."""
+    """Normal with variance 1 / fan_in, for SELU. LeCun et al. (1998), eq. 16; Klambauer et al. (2017)."""
     weight[...] = rng.normal(0, math.sqrt(1 / fan_in), weight.shape)
 
 
@@ -66,10 +66,10 @@ def lecun_normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Genera
 def orthogonal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
     """A random rotation: the columns (or, where they are fewer, the rows) are at right angles and of length 1.
 
-    Saxe et al. (2014), section 3. A weight of more than two axes is taken as (outputs, all the others). The Q of a
-    normal matrix is a fair draw once the signs of R's diagonal are taken out of it: Mezzadri (2007), section 4.
+    Saxe et al. (2014), section 3. A weight of more than two axes is taken as (all the others, outputs). The Q of a
+    normal matrix is a fair draw once the signs of R's diagonal are taken out of it: Mezzadri (2007), section 5.
     """
-    rows, columns = weight.shape[0], weight.size // weight.shape[0]
+    rows, columns = weight.size // weight.shape[-1], weight.shape[-1]
     q, r = np.linalg.qr(rng.normal(0, 1, (max(rows, columns), min(rows, columns))))
     q *= np.where(np.diagonal(r) < 0, -1, 1)
     weight[...] = (q if rows >= columns else q.T).reshape(weight.shape)

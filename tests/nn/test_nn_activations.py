@@ -10,6 +10,7 @@ from nn_tools import law
 
 from nn import ACTIVATIONS, INITIALIZERS, Buffers, Dense, Network
 from nn.activations import activation_function
+from nn.activations.base import BLOCK, pieces
 
 
 def sigmoid(x: float) -> float:
@@ -95,7 +96,22 @@ def test_over_its_own_input_in_pieces_and_in_a_stack_it_has_the_same_bytes(name,
         assert alone.tobytes() == dx[index].tobytes()
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+ORDERS = [(0, 1, 2), (2, 0, 1), (1, 2, 0)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_pieces_fit_the_cache_in_any_order_of_memory(order):
+    first, second = np.zeros((2, 40, 30, 20)).transpose(0, *(axis + 1 for axis in order))
+    found = list(pieces(first, second))
+    assert all(one.nbytes <= BLOCK and one.shape == other.shape for one, other in found)
+    for number, (one, other) in enumerate(found, 1):
+        one += number
+        other -= number
+    assert first.all()
+    np.testing.assert_array_equal(first, -second)
+
+
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - {"softmax"}))
 def test_the_order_of_memory_does_not_matter(name, order):
     rng = np.random.default_rng(0)

@@ -55,13 +55,13 @@ def test_normal_is_normal(name):
 
 
 @law
-@given(st.integers(1, 12), st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
-def test_orthogonal_has_columns_or_rows_of_length_1_at_right_angles(rows, others, seed):
-    """A dense weight (inputs, outputs) and a convolution's (outputs, height, channels, width)."""
-    weight = np.empty((rows, *others))
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_orthogonal_has_columns_or_rows_of_length_1_at_right_angles(others, outputs, seed):
+    """A dense weight (inputs, outputs) and a convolution's (height, channels, width, outputs)."""
+    weight = np.empty((*others, outputs))
     INITIALIZERS["orthogonal"](weight, 1, 1, np.random.default_rng(seed))
-    matrix = weight.reshape(rows, -1)
-    smaller = matrix @ matrix.T if rows <= matrix.shape[1] else matrix.T @ matrix
+    matrix = weight.reshape(-1, outputs)
+    smaller = matrix.T @ matrix if len(matrix) >= outputs else matrix @ matrix.T
     np.testing.assert_allclose(smaller, np.eye(len(smaller)), atol=1e-12)
 
 

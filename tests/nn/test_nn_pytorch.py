@@ -73,8 +73,8 @@ CHANNELS_FIRST = {"conv2d", "conv1d", "max_pool", "average_pool", "global_averag
 # PyTorch's parameter, ours, and how its axes become ours.
 PARAMETERS: dict[str, dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]]] = {
     "dense": {"weight": ("weight", np.transpose)},
-    "conv2d": {"weight": ("weight", lambda weight: weight.transpose(0, 2, 1, 3))},  # (units, height, channels, width)
-    "conv1d": {"weight": ("weight", lambda weight: weight[:, None])},  # (units, 1, channels, width)
+    "conv2d": {"weight": ("weight", lambda weight: weight.transpose(2, 1, 3, 0))},  # (height, channels, width, units)
+    "conv1d": {"weight": ("weight", lambda weight: weight.transpose(1, 2, 0)[None])},  # height 1
     "batch_norm": {
         "weight": ("scale", np.asarray),
         "bias": ("shift", np.asarray),

@@ -91,7 +91,7 @@ def test_cosine_begins_again_as_often_as_told_in_cycles_that_grow(final, restart
     assert len(starts) == restarts + 1
     lengths = [later - earlier for earlier, later in pairwise([*starts, steps])]
     whole = sum(growth**cycle for cycle in range(restarts + 1))
-    assert lengths == pytest.approx([steps * growth**cycle / whole for cycle in range(restarts + 1)], abs=1)
+    assert lengths == pytest.approx([steps * growth**cycle / whole for cycle in range(restarts + 1)], abs=1.001)
 
 
 @law
@@ -103,7 +103,7 @@ def test_one_cycle_rises_to_1_once_and_falls_to_its_final_share(rise, start, fin
     assert found[: peak + 1] == sorted(found[: peak + 1])
     assert found[peak:] == sorted(found[peak:], reverse=True)
     assert found[0] == (pytest.approx(start) if round(rise * steps) > 1 else 1)
-    assert found[-1] == pytest.approx(final, abs=1e-12) or peak == steps - 1
+    assert found[-1] == pytest.approx(final, abs=1e-12) or found[-1] == 1  # all of it is rise
 
 
 @law
