@@ -50,7 +50,7 @@ class Chain:
         return tuple(shapes)
 
     def _merge(self) -> list[tuple[str, Layer, int]]:
-        """What is computed one after the other: two layers at once where that is faster, under the name of the first."""
+        """What is computed in turn: two layers at once where that is faster, under the name of the first."""
         steps: list[tuple[str, Layer, int]] = []
         merged = False
         for index, (name, layer, shape) in enumerate(zip(self.names, self.layers, self.shapes[:-1], strict=True)):

@@ -18,6 +18,7 @@ Chellapilla et al. (2006), section 3, unrolls both axes; this needs 1/kernel_hei
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -42,7 +43,7 @@ class Cache(NamedTuple):
     z: Array
     y: Array
     height: Windows
-    width: Windows
+    widths: tuple[Windows, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ class Convolution(Layer):
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Cache]:
-        matrices, height, width = self.read(as_images(x, axes), buffers)
+        images = as_images(x, axes)
+        height, width = self.windows(*images.shape[-3:-1])
+        matrices = row_matrices(unroll(images, height, (width,), buffers), height)
         kernels = flat_kernels(parameters["weight"])
         z = buffers.array("z", (*matrices.shape[:-2], self.units, matrices.shape[-1]), x.dtype)
         np.matmul(kernels.mT[..., None, :, :], matrices, out=z)
@@ -109,13 +112,7 @@ class Convolution(Layer):
         z = from_rows(z.reshape(*z.shape[:-1], width.outputs, -1))
         function = activation_function(self.activation)
         y = function.forward(z, buffers.like("y", z) if function.needs_input else z)
-        return as_given(y, axes), Cache(matrices, z, y, height, width)
-
-    def read(self, images: Array, buffers: Buffers) -> tuple[Array, Windows, Windows]:
-        """The matrices that the filters are multiplied with, and where their windows lie."""
-        height, width = self.windows(*images.shape[-3:-1])
-        columns = unroll(contiguous_rows(images, "rows", buffers), height, width, buffers)
-        return row_matrices(columns, height), height, width
+        return as_given(y, axes), Cache(matrices, z, y, height, (width,))
 
     def backward(
         self,
@@ -127,7 +124,7 @@ class Convolution(Layer):
         buffers: Buffers,
         input_gradient: bool = True,
     ) -> Array | None:
-        matrices, z, y, height, width = cache
+        matrices, z, y, height, widths = cache
         axes = self.kernel_axes + 1
         dz = activation_function(self.activation).backward(z, y, as_images(dy, axes), buffers)
         rows = contiguous_rows(dz, "drows", buffers)
@@ -140,7 +137,7 @@ class Convolution(Layer):
             np.add.reduce(sums, axis=-2, out=gradients["bias"])
         if not input_gradient:
             return None
-        dx = input_gradient_of(parameters["weight"], matrix, height, width, buffers)
+        dx = input_gradient_of(parameters["weight"], matrix, height, widths, buffers)
         return as_given(from_rows(dx), axes)
 
 
@@ -149,17 +146,31 @@ def flat_kernels(weight: Array) -> Array:
     return weight.reshape(*weight.shape[:-4], -1, weight.shape[-1], copy=False)
 
 
-def unroll(rows: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
-    """The columns (..., padded height, channels, kernel_width, width', batch) of rows that are contiguous."""
+def unroll(images: Array, height: Windows, widths: tuple[Windows, ...], buffers: Buffers) -> Array:
+    """The columns (..., padded height, channels, kernel_width, width', batch).
+
+    Along width' lie the windows of `widths` one after the other; usually there is one.
+    """
+    rows = contiguous_rows(images, "rows", buffers)
     *stack, _, channels, _, batch = rows.shape
-    shape = (*stack, height.padded, channels, width.size, width.outputs, batch)
+    places = sum(width.outputs for width in widths)
+    shape = (*stack, height.padded, channels, widths[0].size, places, batch)
     columns = buffers.zeros("columns", shape, rows.dtype)
     # What lies below the last window is not needed; the padding around was zero from the start.
     first, last = height.before, min(height.before + height.length, height.padded)
     inner, used = columns[..., first:last, :, :, :, :], rows[..., : max(0, last - first), :, :, :]
-    for cell, (outputs, inputs) in enumerate(width.taps):
-        inner[..., cell, outputs, :] = used[..., inputs, :]
+    for cell, start, width in laid_out(widths):
+        outputs, inputs = width.taps[cell]
+        inner[..., cell, start + outputs.start : start + outputs.stop, :] = used[..., inputs, :]
     return columns
+
+
+def laid_out(widths: tuple[Windows, ...]) -> Iterator[tuple[int, int, Windows]]:
+    """Each cell of each of the windows, and where these begin along width'."""
+    start = 0
+    for width in widths:
+        yield from ((cell, start, width) for cell in range(width.size))
+        start += width.outputs
 
 
 def row_matrices(columns: Array, height: Windows) -> Array:
@@ -175,9 +186,11 @@ def row_matrices(columns: Array, height: Windows) -> Array:
     return overlapping.reshape(*shape[:-3], -1, shape[-1])
 
 
-def input_gradient_of(weight: Array, dy: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
+def input_gradient_of(
+    weight: Array, dy: Array, height: Windows, widths: tuple[Windows, ...], buffers: Buffers
+) -> Array:
     """The gradient of the rows (..., height, channels, width, batch) of dy (..., rows, units, width' * batch)."""
-    return roll(row_gradients(weight, dy, height, buffers), width, dy.shape[-1] // width.outputs, buffers)
+    return roll(row_gradients(weight, dy, height, buffers), weight.shape[-3], widths, buffers)
 
 
 def row_gradients(weight: Array, dy: Array, height: Windows, buffers: Buffers) -> Array:
@@ -200,13 +213,14 @@ def row_gradients(weight: Array, dy: Array, height: Windows, buffers: Buffers) -
     return columns
 
 
-def roll(columns: Array, width: Windows, batch: int, buffers: Buffers) -> Array:
+def roll(columns: Array, channels: int, widths: tuple[Windows, ...], buffers: Buffers) -> Array:
     """The opposite of `unroll`: what was copied from one place is added up there."""
-    *outer, cells, _ = columns.shape
-    channels = cells // width.size
-    columns = columns.reshape(*outer, channels, width.size, width.outputs, batch)
-    rows = buffers.array("dx", (*outer, channels, width.length, batch), columns.dtype)
+    *outer, cells, positions = columns.shape
+    places = sum(width.outputs for width in widths)
+    columns = columns.reshape(*outer, channels, cells // channels, places, positions // places)
+    rows = buffers.array("dx", (*outer, channels, widths[0].length, columns.shape[-1]), columns.dtype)
     rows.fill(0)
-    for cell, (outputs, inputs) in enumerate(width.taps):
-        rows[..., inputs, :] += columns[..., cell, outputs, :]
+    for cell, start, width in laid_out(widths):
+        outputs, inputs = width.taps[cell]
+        rows[..., inputs, :] += columns[..., cell, start + outputs.start : start + outputs.stop, :]
     return rows
