@@ -9,8 +9,9 @@ while they are in the cache. Of them stays, in one byte each, which of two neigh
     y = f(z + bias)
 
 so that backward hands dz to one cell in four. Where the columns are fewer than the units, they are made with all left
-places of a row before all right ones: comparing them then runs over long pieces of memory. The result is that of the two layers, except that two cells which differ
-by less than adding the bias rounds off are not equal here.
+places of a row before all right ones: comparing them then runs over long pieces of memory, and the matrix products,
+which are slow for very wide matrices, are made of the two halves. The result is that of the two layers, except that two
+cells which differ by less than adding the bias rounds off are not equal here.
 """
 
 from __future__ import annotations
@@ -99,8 +100,9 @@ def pool_rows(
     is_left = buffers.array("is_left", (*stack, rows // 2, 2, *pairs), np.bool_)
     is_upper = buffers.array("is_upper", (*stack, rows // 2, *pairs), np.bool_)
     z = buffers.array("z", (*stack, rows // 2, *pairs), dtype)
+    kernels, parts, made = kernels[..., None, None, :, :], parted(matrices, widths), parted(block, widths)
     for row in range(rows // 2):
-        np.matmul(kernels[..., None, :, :], matrices[..., 2 * row : 2 * row + 2, :, :], out=block)
+        np.matmul(kernels, parts[..., 2 * row : 2 * row + 2, :, :, :], out=made)
         np.greater_equal(left, right, out=is_left[..., row, :, :, :, :])
         np.maximum(left, right, out=wide)
         np.greater_equal(upper, lower, out=is_upper[..., row, :, :, :])
@@ -109,24 +111,28 @@ def pool_rows(
 
 
 def spread_rows(dz: Array, cache: Cache, dweight: Array, buffers: Buffers, *, keep: bool) -> Array:
-    """Write the weights' gradient; return that of the convolution's rows (..., rows, units, width * batch) if to keep."""
-    matrices, is_left, is_upper = cache.matrices, cache.is_left, cache.is_upper
-    *stack, rows, cells, positions = matrices.shape
+    """Write the weights' gradient and return that of the convolution's rows (..., rows, units, width * batch).
+
+    If these are not to `keep`, the latter is scratch.
+    """
+    is_left, is_upper, widths = cache.is_left, cache.is_upper, cache.widths
+    *stack, rows, cells, positions = cache.matrices.shape
     units, dtype = dweight.shape[-1], dz.dtype
     kept = buffers.array("kept", (*stack, rows if keep else 2, units, positions), dtype)
     wide = buffers.array("wide", (*stack, 2, *dz.shape[-3:]), dtype)
     upper, lower = wide[..., 0, :, :, :], wide[..., 1, :, :, :]
-    products = buffers.array("products", (*stack, rows, cells, units), dtype)
+    parts = parted(cache.matrices, widths)
+    products = buffers.array("products", (*stack, rows, len(widths), cells, units), dtype)
     for row in range(rows // 2):
         both = slice(2 * row, 2 * row + 2)
         np.multiply(dz[..., row, :, :, :], is_upper[..., row, :, :, :], out=upper)
         np.subtract(dz[..., row, :, :, :], upper, out=lower)
         block = kept[..., both, :, :] if keep else kept
-        left, right = neighbours(block, cache.widths)
+        left, right = neighbours(block, widths)
         np.multiply(wide, is_left[..., row, :, :, :, :], out=left)
         np.subtract(wide, left, out=right)
-        np.matmul(matrices[..., both, :, :], block.mT, out=products[..., both, :, :])
-    np.add.reduce(products, axis=-3, out=flat_kernels(dweight))
+        np.matmul(parts[..., both, :, :, :], parted(block, widths).mT, out=products[..., both, :, :, :])
+    np.add.reduce(products.reshape(*stack, -1, cells, units), axis=-3, out=flat_kernels(dweight))
     return kept
 
 
@@ -137,3 +143,9 @@ def neighbours(block: Array, widths: tuple[Windows, ...]) -> tuple[Array, Array]
     if len(widths) == 2:
         return cells[..., : places // 2, :], cells[..., places // 2 :, :]
     return cells[..., 0::2, :], cells[..., 1::2, :]
+
+
+def parted(matrices: Array, widths: tuple[Windows, ...]) -> Array:
+    """(..., cells, width' * batch) as (..., parts, cells, width' * batch / parts), a view."""
+    *outer, positions = matrices.shape
+    return matrices.reshape(*outer, len(widths), positions // len(widths), copy=False).swapaxes(-3, -2)
