@@ -153,23 +153,22 @@ def unroll(images: Array, height: Windows, widths: tuple[Windows, ...], buffers:
     """
     rows = contiguous_rows(images, "rows", buffers)
     *stack, _, channels, _, batch = rows.shape
-    places = sum(width.outputs for width in widths)
-    shape = (*stack, height.padded, channels, widths[0].size, places, batch)
+    shape = (*stack, height.padded, channels, widths[0].size, sum(width.outputs for width in widths), batch)
     columns = buffers.zeros("columns", shape, rows.dtype)
     # What lies below the last window is not needed; the padding around was zero from the start.
     first, last = height.before, min(height.before + height.length, height.padded)
     inner, used = columns[..., first:last, :, :, :, :], rows[..., : max(0, last - first), :, :, :]
-    for cell, start, width in laid_out(widths):
-        outputs, inputs = width.taps[cell]
-        inner[..., cell, start + outputs.start : start + outputs.stop, :] = used[..., inputs, :]
+    for cell, places, inputs in laid_out(widths):
+        inner[..., cell, places, :] = used[..., inputs, :]
     return columns
 
 
-def laid_out(widths: tuple[Windows, ...]) -> Iterator[tuple[int, int, Windows]]:
-    """Each cell of each of the windows, and where these begin along width'."""
+def laid_out(widths: tuple[Windows, ...]) -> Iterator[tuple[int, slice, slice]]:
+    """For each cell of the kernel: where along width' it is copied to, and from which places of the input."""
     start = 0
     for width in widths:
-        yield from ((cell, start, width) for cell in range(width.size))
+        for cell, (outputs, inputs) in enumerate(width.taps):
+            yield cell, slice(start + outputs.start, start + outputs.stop), inputs
         start += width.outputs
 
 
@@ -189,38 +188,35 @@ def row_matrices(columns: Array, height: Windows) -> Array:
 def input_gradient_of(
     weight: Array, dy: Array, height: Windows, widths: tuple[Windows, ...], buffers: Buffers
 ) -> Array:
-    """The gradient of the rows (..., height, channels, width, batch) of dy (..., rows, units, width' * batch)."""
-    return roll(row_gradients(weight, dy, height, buffers), weight.shape[-3], widths, buffers)
+    """The gradient of the rows (..., height, channels, width, batch) of dy (..., rows, units, width' * batch).
 
-
-def row_gradients(weight: Array, dy: Array, height: Windows, buffers: Buffers) -> Array:
-    """The columns' gradient (..., height, channels * kernel_width, width' * batch) of dy (..., rows, units, …)."""
-    *stack, kernel_height, channels, kernel_width, units = weight.shape
-    cells, positions = channels * kernel_width, dy.shape[-1]
-    # From the last row of the kernel to the first, as the rows of dy that reach one input row rise.
-    turned = buffers.array("turned", (*stack, channels, kernel_width, kernel_height, units), weight.dtype)
-    np.copyto(turned, reordered(weight[..., ::-1, :, :, :], 1, 2, 0, 3))
-    turned = turned.reshape(*stack, cells, kernel_height, units)
-    columns = buffers.array("dcolumns", (*stack, height.length, cells, positions), dy.dtype)
+    Row by row, so that the columns' gradient is added up while it is in the cache.
+    """
+    *stack, _, channels, kernel_width, units = weight.shape
+    turned = turned_kernels(weight, buffers)
+    columns = buffers.array("dcolumns", (*stack, channels * kernel_width, dy.shape[-1]), dy.dtype)
+    places = columns.reshape(*stack, channels, kernel_width, sum(width.outputs for width in widths), -1)
+    rows = buffers.array("dx", (*stack, height.length, channels, widths[0].length, places.shape[-1]), dy.dtype)
+    rows.fill(0)
+    pieces = [(places[..., cell, along, :], inputs) for cell, along, inputs in laid_out(widths)]
     for row, (outputs, ends) in enumerate(height.reaching):
-        below = dy[..., outputs, :, :]
+        below, target = dy[..., outputs, :, :], rows[..., row, :, :, :]
         count = below.shape[-3] * units
         if count == 0:
-            columns[..., row, :, :] = 0
-            continue
-        kernel = turned[..., ends, :].reshape(*stack, cells, count)
-        np.matmul(kernel, below.reshape(*stack, count, positions), out=columns[..., row, :, :])
-    return columns
-
-
-def roll(columns: Array, channels: int, widths: tuple[Windows, ...], buffers: Buffers) -> Array:
-    """The opposite of `unroll`: what was copied from one place is added up there."""
-    *outer, cells, positions = columns.shape
-    places = sum(width.outputs for width in widths)
-    columns = columns.reshape(*outer, channels, cells // channels, places, positions // places)
-    rows = buffers.array("dx", (*outer, channels, widths[0].length, columns.shape[-1]), columns.dtype)
-    rows.fill(0)
-    for cell, start, width in laid_out(widths):
-        outputs, inputs = width.taps[cell]
-        rows[..., inputs, :] += columns[..., cell, start + outputs.start : start + outputs.stop, :]
+            continue  # a row that no window reaches
+        kernel = turned[..., ends, :].reshape(*columns.shape[:-1], count)
+        np.matmul(kernel, below.reshape(*stack, count, -1), out=columns)
+        for piece, inputs in pieces:
+            target[..., inputs, :] += piece
     return rows
+
+
+def turned_kernels(weight: Array, buffers: Buffers) -> Array:
+    """(..., channels * kernel_width, kernel_height, units), from the last row of the kernel to the first.
+
+    As the rows of dy that reach one row of the input rise, the rows of the kernel that they reach it with fall.
+    """
+    *stack, kernel_height, channels, kernel_width, units = weight.shape
+    turned = buffers.array("turned", (*stack, channels, kernel_width, kernel_height, units), weight.dtype)
+    np.copyto(turned, reordered(weight[..., ::-1, :, :, :], 1, 2, 0, 3))
+    return turned.reshape(*stack, channels * kernel_width, kernel_height, units)
