@@ -18,6 +18,7 @@ Chellapilla et al. (2006), section 3, unrolls both axes; this needs 1/kernel_hei
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -42,7 +43,7 @@ class Cache(NamedTuple):
     z: Array
     y: Array
     height: Windows
-    width: Windows
+    widths: tuple[Windows, ...]
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,9 @@ class Convolution(Layer):
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, Cache]:
-        matrices, height, width = self.read(as_images(x, axes), buffers)
+        images = as_images(x, axes)
+        height, width = self.windows(*images.shape[-3:-1])
+        matrices = row_matrices(unroll(images, height, (width,), buffers), height)
         kernels = flat_kernels(parameters["weight"])
         z = buffers.array("z", (*matrices.shape[:-2], self.units, matrices.shape[-1]), x.dtype)
         np.matmul(kernels.mT[..., None, :, :], matrices, out=z)
@@ -109,13 +112,7 @@ class Convolution(Layer):
         z = from_rows(z.reshape(*z.shape[:-1], width.outputs, -1))
         function = activation_function(self.activation)
         y = function.forward(z, buffers.like("y", z) if function.needs_input else z)
-        return as_given(y, axes), Cache(matrices, z, y, height, width)
-
-    def read(self, images: Array, buffers: Buffers) -> tuple[Array, Windows, Windows]:
-        """The matrices that the filters are multiplied with, and where their windows lie."""
-        height, width = self.windows(*images.shape[-3:-1])
-        columns = unroll(contiguous_rows(images, "rows", buffers), height, width, buffers)
-        return row_matrices(columns, height), height, width
+        return as_given(y, axes), Cache(matrices, z, y, height, (width,))
 
     def backward(
         self,
@@ -127,7 +124,7 @@ class Convolution(Layer):
         buffers: Buffers,
         input_gradient: bool = True,
     ) -> Array | None:
-        matrices, z, y, height, width = cache
+        matrices, z, y, height, widths = cache
         axes = self.kernel_axes + 1
         dz = activation_function(self.activation).backward(z, y, as_images(dy, axes), buffers)
         rows = contiguous_rows(dz, "drows", buffers)
@@ -140,7 +137,7 @@ class Convolution(Layer):
             np.add.reduce(sums, axis=-2, out=gradients["bias"])
         if not input_gradient:
             return None
-        dx = input_gradient_of(parameters["weight"], matrix, height, width, buffers)
+        dx = input_gradient_of(parameters["weight"], matrix, height, widths, buffers)
         return as_given(from_rows(dx), axes)
 
 
@@ -149,17 +146,30 @@ def flat_kernels(weight: Array) -> Array:
     return weight.reshape(*weight.shape[:-4], -1, weight.shape[-1], copy=False)
 
 
-def unroll(rows: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
-    """The columns (..., padded height, channels, kernel_width, width', batch) of rows that are contiguous."""
+def unroll(images: Array, height: Windows, widths: tuple[Windows, ...], buffers: Buffers) -> Array:
+    """The columns (..., padded height, channels, kernel_width, width', batch).
+
+    Along width' lie the windows of `widths` one after the other; usually there is one.
+    """
+    rows = contiguous_rows(images, "rows", buffers)
     *stack, _, channels, _, batch = rows.shape
-    shape = (*stack, height.padded, channels, width.size, width.outputs, batch)
+    shape = (*stack, height.padded, channels, widths[0].size, sum(width.outputs for width in widths), batch)
     columns = buffers.zeros("columns", shape, rows.dtype)
     # What lies below the last window is not needed; the padding around was zero from the start.
     first, last = height.before, min(height.before + height.length, height.padded)
     inner, used = columns[..., first:last, :, :, :, :], rows[..., : max(0, last - first), :, :, :]
-    for cell, (outputs, inputs) in enumerate(width.taps):
-        inner[..., cell, outputs, :] = used[..., inputs, :]
+    for cell, places, inputs in laid_out(widths):
+        inner[..., cell, places, :] = used[..., inputs, :]
     return columns
+
+
+def laid_out(widths: tuple[Windows, ...]) -> Iterator[tuple[int, slice, slice]]:
+    """For each cell of the kernel: where along width' it is copied to, and from which places of the input."""
+    start = 0
+    for width in widths:
+        for cell, (outputs, inputs) in enumerate(width.taps):
+            yield cell, slice(start + outputs.start, start + outputs.stop), inputs
+        start += width.outputs
 
 
 def row_matrices(columns: Array, height: Windows) -> Array:
@@ -175,38 +185,38 @@ def row_matrices(columns: Array, height: Windows) -> Array:
     return overlapping.reshape(*shape[:-3], -1, shape[-1])
 
 
-def input_gradient_of(weight: Array, dy: Array, height: Windows, width: Windows, buffers: Buffers) -> Array:
-    """The gradient of the rows (..., height, channels, width, batch) of dy (..., rows, units, width' * batch)."""
-    return roll(row_gradients(weight, dy, height, buffers), width, dy.shape[-1] // width.outputs, buffers)
+def input_gradient_of(
+    weight: Array, dy: Array, height: Windows, widths: tuple[Windows, ...], buffers: Buffers
+) -> Array:
+    """The gradient of the rows (..., height, channels, width, batch) of dy (..., rows, units, width' * batch).
 
-
-def row_gradients(weight: Array, dy: Array, height: Windows, buffers: Buffers) -> Array:
-    """The columns' gradient (..., height, channels * kernel_width, width' * batch) of dy (..., rows, units, …)."""
-    *stack, kernel_height, channels, kernel_width, units = weight.shape
-    cells, positions = channels * kernel_width, dy.shape[-1]
-    # From the last row of the kernel to the first, as the rows of dy that reach one input row rise.
-    turned = buffers.array("turned", (*stack, channels, kernel_width, kernel_height, units), weight.dtype)
-    np.copyto(turned, reordered(weight[..., ::-1, :, :, :], 1, 2, 0, 3))
-    turned = turned.reshape(*stack, cells, kernel_height, units)
-    columns = buffers.array("dcolumns", (*stack, height.length, cells, positions), dy.dtype)
+    Row by row, so that the columns' gradient is added up while it is in the cache.
+    """
+    *stack, _, channels, kernel_width, units = weight.shape
+    turned = turned_kernels(weight, buffers)
+    columns = buffers.array("dcolumns", (*stack, channels * kernel_width, dy.shape[-1]), dy.dtype)
+    places = columns.reshape(*stack, channels, kernel_width, sum(width.outputs for width in widths), -1)
+    rows = buffers.array("dx", (*stack, height.length, channels, widths[0].length, places.shape[-1]), dy.dtype)
+    rows.fill(0)
+    pieces = [(places[..., cell, along, :], inputs) for cell, along, inputs in laid_out(widths)]
     for row, (outputs, ends) in enumerate(height.reaching):
-        below = dy[..., outputs, :, :]
+        below, target = dy[..., outputs, :, :], rows[..., row, :, :, :]
         count = below.shape[-3] * units
         if count == 0:
-            columns[..., row, :, :] = 0
-            continue
-        kernel = turned[..., ends, :].reshape(*stack, cells, count)
-        np.matmul(kernel, below.reshape(*stack, count, positions), out=columns[..., row, :, :])
-    return columns
-
-
-def roll(columns: Array, width: Windows, batch: int, buffers: Buffers) -> Array:
-    """The opposite of `unroll`: what was copied from one place is added up there."""
-    *outer, cells, _ = columns.shape
-    channels = cells // width.size
-    columns = columns.reshape(*outer, channels, width.size, width.outputs, batch)
-    rows = buffers.array("dx", (*outer, channels, width.length, batch), columns.dtype)
-    rows.fill(0)
-    for cell, (outputs, inputs) in enumerate(width.taps):
-        rows[..., inputs, :] += columns[..., cell, outputs, :]
+            continue  # a row that no window reaches
+        kernel = turned[..., ends, :].reshape(*columns.shape[:-1], count)
+        np.matmul(kernel, below.reshape(*stack, count, -1), out=columns)
+        for piece, inputs in pieces:
+            target[..., inputs, :] += piece
     return rows
+
+
+def turned_kernels(weight: Array, buffers: Buffers) -> Array:
+    """(..., channels * kernel_width, kernel_height, units), from the last row of the kernel to the first.
+
+    As the rows of dy that reach one row of the input rise, the rows of the kernel that they reach it with fall.
+    """
+    *stack, kernel_height, channels, kernel_width, units = weight.shape
+    turned = buffers.array("turned", (*stack, channels, kernel_width, kernel_height, units), weight.dtype)
+    np.copyto(turned, reordered(weight[..., ::-1, :, :, :], 1, 2, 0, 3))
+    return turned.reshape(*stack, channels * kernel_width, kernel_height, units)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from nn.arrays import ShapeError
@@ -49,6 +49,17 @@ class Windows:
     def tiles(self) -> bool:
         """Whether every input is in exactly one window."""
         return self.inside and self.stride == self.size and self.outputs * self.size == self.length
+
+    @cached_property
+    def even(self) -> Windows:
+        """The same without the last window, if their number is odd."""
+        return replace(self, outputs=self.outputs // 2 * 2)
+
+    @cached_property
+    def halves(self) -> tuple[Windows, Windows]:
+        """Every second window from the first on, and from the second on; of an even number."""
+        half = replace(self, stride=2 * self.stride, outputs=self.outputs // 2)
+        return half, replace(half, before=self.before - self.stride)
 
     @cached_property
     def counts(self) -> tuple[int, ...]:

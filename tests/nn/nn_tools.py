@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,11 +68,16 @@ def kernels(draw: st.DrawFn, *lengths: int, dilated: bool = True) -> dict[str, A
 
 
 def check_layer(
-    layer: Layer, shape: tuple[int, ...], batch: int, stack: tuple[int, ...], seed: int, ids: np.ndarray | None = None
+    layer: Layer | Sequence[Layer],
+    shape: tuple[int, ...],
+    batch: int,
+    stack: tuple[int, ...],
+    seed: int,
+    ids: np.ndarray | None = None,
 ) -> None:
     """Both the parameters' and the input's gradient of sum(y * weights), against central differences in float64."""
     rng = np.random.default_rng(seed)
-    network = Network([layer], shape)
+    network = Network([layer] if isinstance(layer, Layer) else layer, shape)
     parameters = FlatBuffer(network.parameter_shapes, np.float64, stack=stack)
     parameters.flat[...] = rng.normal(size=parameters.flat.shape)
     x = rng.normal(size=(*stack, batch, *shape)) if ids is None else ids

@@ -1,7 +1,7 @@
 """The gradients of layers beyond dense, against central differences in float64, on odd shapes."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from nn_tools import check_layer, kernels, law, seeds, sizes, stacks
 
@@ -35,6 +35,15 @@ def test_conv2d(data, batch, height, width, channels, units, stack, activation, 
     settings = data.draw(kernels(height, width))
     layer = Conv2d(units, activation=activation, bias=bias, **settings)
     check_layer(layer, (height, width, channels), batch, stack, seed)
+
+
+@law
+@given(st.data(), few, st.integers(2, 7), st.integers(2, 7), few, st.integers(1, 7), stacks, activations, seeds)
+def test_conv2d_with_the_pooling_above_it(data, batch, height, width, channels, units, stack, activation, seed):
+    settings = data.draw(kernels(height, width))
+    layer = Conv2d(units, activation=activation, **settings)
+    assume(min(layer.output_shape((height, width, channels))[:2]) >= 2)
+    check_layer([layer, MaxPool(2)], (height, width, channels), batch, stack, seed)
 
 
 @law

@@ -32,6 +32,7 @@ IMAGE, SEQUENCE, WORDS = (9, 8, 3), (11, 3), (7,)
 CASES = {
     "conv2d": ([Conv2d(4, 3, activation="relu")], IMAGE),
     "conv2d padded": ([Conv2d(5, 3, stride=2, padding="same"), Conv2d(1, 2, dilation=2)], IMAGE),
+    "conv2d pooled": ([Conv2d(7, 2, activation="relu"), MaxPool(2), Conv2d(2, 2, padding=1), MaxPool(2)], IMAGE),
     "conv2d one": ([Conv2d(1, 8, padding=1)], (8, 8, 1)),
     "conv1d": ([Conv1d(4, 3, activation="tanh"), Conv1d(2, 2, stride=2)], SEQUENCE),
     "max_pool": ([Conv2d(2, 2), MaxPool(2), MaxPool(2, stride=1, padding="same")], IMAGE),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from nn_tools import kernels, law, seeds
 
@@ -97,6 +97,28 @@ def test_pooling_takes_the_largest_or_the_mean_of_what_is_not_padding(data, batc
     cut = naive_windows(x, **settings, value=np.nan)
     np.testing.assert_array_equal(run(MaxPool(**settings), x), np.nanmax(cut, axis=(3, 4)))
     np.testing.assert_allclose(run(AveragePool(**settings), x), np.nanmean(cut, axis=(3, 4)), atol=1e-12)
+
+
+@law
+@given(st.data(), few, st.integers(4, 9), st.integers(4, 9), few, st.integers(1, 9), seeds, st.booleans())
+def test_pooling_computed_with_the_convolution_is_that_of_the_two_layers(
+    data, batch, height, width, channels, units, seed, bias
+):
+    convolution = Conv2d(units, **data.draw(kernels(4)) | {"stride": 1}, activation="relu", bias=bias)
+    assume(min(convolution.output_shape((height, width, channels))[:2]) >= 2)
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(batch, height, width, channels))
+    found = []
+    for between in ((), (Activation("linear"),)):
+        network, buffers = Network([convolution, *between, MaxPool(2)], x.shape[1:]), Buffers()
+        parameters = network.initialise(np.random.default_rng(seed), np.float64)
+        gradients = parameters.like()
+        y, caches = network.forward(parameters, x, buffers=buffers)
+        y = y.copy()
+        dx = network.backward(parameters, gradients, caches, y.copy(), buffers=buffers, input_gradient=True)
+        found.append((y, gradients.flat, dx))
+    for merged, apart in zip(*found, strict=True):
+        np.testing.assert_allclose(merged, apart, atol=1e-10)
 
 
 def test_the_first_of_equal_cells_gets_the_gradient_of_max_pooling():
