@@ -1,5 +1,6 @@
 """What assembly makes of words, gaps, weights, groups, folds and images; and a network trained on them predicts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,9 @@ def test_a_training_on_augmented_bytes_stopped_anywhere_ends_with_the_same_bytes
     resumed = nn.State.restore(plan, *cut.snapshot())
     list(nn.train(plan, resumed, assembly.train, assembly.validation))
     assert resumed.parameters.flat.tobytes() == whole.parameters.flat.tobytes()
+    still = nn.State.start(plan)
+    list(nn.train(plan, still, replace(assembly.train, augment=None), assembly.validation))
+    assert still.parameters.flat.tobytes() != whole.parameters.flat.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -247,6 +251,14 @@ def test_a_table_with_words_and_gaps_is_predicted_as_it_was_trained(flats, tmp_p
     wanted = nn.softmax(assembly.plan.network.predict(state.parameters, assembly.test.features))
     np.testing.assert_array_equal(found, wanted)
     assert predict_rows(weights, dataset.features[rows]).drop("prediction").to_numpy().tolist() == wanted.tolist()
+
+
+def test_new_rows_may_have_the_columns_that_weighed_and_divided_the_others_or_not(flats, tmp_path):
+    weights = files.unpack(trained("flats.csv, target: dear, missing: mean, weights: sure, split: {group: house}")[0])
+    assert weights.schema.features == ("size", "district", "floor", "part")
+    flats.write_csv(tmp_path / "one.csv")
+    flats.drop("sure", "house", "dear").write_csv(tmp_path / "two.csv")
+    assert predict(weights, tmp_path / "one.csv").equals(predict(weights, tmp_path / "two.csv"))
 
 
 @pytest.fixture

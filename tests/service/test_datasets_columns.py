@@ -156,6 +156,8 @@ def test_a_loss_for_several_labels_makes_them_several_labels(reading, monkeypatc
     monkeypatch.setattr(MeanSquaredError, "tasks", frozenset({"classification", "multilabel", "regression"}))
     assert reading("a,p,q\n1,0,1\n2,1,0\n", ", target: [p, q]", rest=loss).schema.task == "multilabel"
     assert reading("a,p,q\n1,0,1\n2,.5,0\n", ", target: [p, q]", rest=loss).schema.task == "regression"
+    assert reading("a,y\n1,0\n2,1\n3,1\n", rest=loss).schema.task == "classification"
+    assert reading("a,y\n1,0\n2,1\n3,2\n", rest=loss).schema.task == "regression"
 
 
 MANY = "a,y\n" + "".join(f"w{number},{number % 2}\n" for number in range(101))
