@@ -156,9 +156,9 @@ def _data(found: Outline, dataset: Dataset, scaler: Mapping[str, Array], rows: A
     weights = dataset.weights[rows] if dataset.weights is not None and found.spec.data.weights is not None else None
     labels = dataset.labels[rows]
     if dataset.schema.dtype == "uint8" or found.spec.data.augment is not None:
-        images = features.reshape(-1, *shape)
-        scaling = {name: array.reshape(shape) for name, array in scaler.items()}
-        return Data(images, labels, weights, scaling.get("shift"), scaling.get("scale"))
+        images = found.preparation.filled(features, scaler).reshape(-1, *shape)
+        shift, scale = (scaler[name].reshape(shape) if name in scaler else None for name in ("shift", "scale"))
+        return Data(images, labels, weights, shift, scale)
     return Data(prepared(found.preparation, features, scaler).reshape(-1, *shape), labels, weights)
 
 
@@ -169,10 +169,10 @@ def outline(spec: Spec, dataset: Dataset) -> Outline:
     loss = _loss(resolved, schema)
     resolved, added = _with_output_layer(resolved, schema, loss)
     resolved = with_stratify(resolved, dataset)
-    check_augment(resolved, schema)
     train_rows, validation_rows, test_rows = split(resolved, dataset)
     check_weights(resolved, dataset, train_rows, validation_rows)
     made = preparation(resolved, schema, indicated(resolved, dataset, train_rows))
+    check_augment(resolved, schema, made)
     network = _network(resolved, made)
     metrics = tuple(name for name, metric in METRICS.items() if schema.task in metric.tasks)
     _check_batch_size(resolved, len(train_rows))
@@ -225,7 +225,7 @@ def _loss(spec: Spec, schema: Schema) -> Loss:
     loss: Loss = spec.loss.build()
     if schema.task not in loss.tasks:
         able = [name for name, other in LOSSES.items() if schema.task in other.tasks]
-        labels = f"are {schema.labels}"
+        labels = f"are {schema.label_kind}"
         sentence = (
             f"{loss.kind} does not fit the labels of {spec.data.source}, which {labels}; use {listed(able, 'or')}"
         )

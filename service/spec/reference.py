@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS
+from nn import ACTIVATIONS, FILLS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS
 from nn.registry import field_types
 from service.spec.parts import Choice, Settings
 from service.spec.schema import VERSION, Spec
@@ -38,6 +38,7 @@ def reference() -> str:
         ("Activations", "What `activation` can be.", ACTIVATIONS),
         ("Initializers", "How weights begin.", INITIALIZERS),
         ("Scalers", "What `data.scale` can be; measured on the training rows alone.", SCALERS),
+        ("Fills", "What `data.missing` can fill empty cells with; measured on the training rows alone.", FILLS),
         (
             "Metrics",
             "Measured every epoch when they fit the task; with `val_` before the name, on validation.",

@@ -190,6 +190,24 @@ def test_only_images_can_be_augmented():
     )
 
 
+def test_images_with_gaps_are_filled_before_they_are_moved_and_cannot_have_indicators():
+    whole = images(dtype=np.float32)
+    features = whole.features.copy()
+    features[::3, 2] = NAN
+    dataset = Dataset(features, whole.labels, replace(whole.schema, missing=True))
+    plain, augmented = (
+        assemble(spec(f"images, missing: mean{more}"), dataset) for more in ("", ", augment: {shift: 1, rotate: 5}")
+    )
+    train = augmented.train
+    assert train.inputs(train.features).tobytes() == plain.train.features.tobytes()
+    assert np.isfinite(train.augmented(train.features, np.random.default_rng(0), nn.Buffers())).all()
+    told = "images, missing: {fill: mean, indicator: true}"
+    assert assemble(spec(told), dataset).plan.network.input_shape == (21,)
+    assert "data.augment: with indicators of its empty cells a row is more than" in complaint(
+        told + ", augment: 1", dataset
+    )
+
+
 def test_a_training_on_augmented_bytes_stopped_anywhere_ends_with_the_same_bytes():
     made = spec("images, augment: {shift: 1, rotate: 10, noise: 0.1}", rest="train: {epochs: 2, batch_size: 8}")
     assembly = assemble(made, images())
