@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nn.arrays import Array, Buffers, Shape
+from nn.arrays import Array, Buffers, Noise, Shape
 from nn.registry import Settings, setting
 
 DRAWS = 6  # numbers drawn for an image, whatever is switched on: two for the shift, two to flip, angle, noise
@@ -146,13 +147,22 @@ class ImageAugmentation:
     def __call__(
         self,
         samples: Array,
-        rng: np.random.Generator,
+        rng: Noise,
         buffers: Buffers | None = None,
         *,
         shift: Array | float = 0.0,
         scale: Array | float = 1.0,
     ) -> Array:
-        """samples (batch, …), not yet scaled -> float32 (batch, …), changed and scaled by (x - shift) / scale."""
+        """samples (batch, …), not yet scaled -> float32 (batch, …), changed and scaled by (x - shift) / scale.
+
+        With several generators, one for each member of a stack, the samples are (members, batch, …).
+        """
+        if isinstance(rng, Sequence):
+            buffers = Buffers() if buffers is None else buffers
+            stack = buffers.array("stack", samples.shape, np.float32)
+            for place, (member, generator) in enumerate(zip(samples, rng, strict=True)):
+                stack[place] = self(member, generator, buffers, shift=shift, scale=scale)
+            return stack
         height, width, *rest = self.image_shape
         image = (height, width, math.prod(rest))
         shift, scale = (_as_image(part, image) for part in (shift, scale))

@@ -162,7 +162,7 @@ class Preparation:
         arrays: dict[str, Array] = {}
         if self.fill != "error":
             arrays["fill"] = self._fills(features)
-            features = _filled(features, arrays["fill"])
+            features = self.filled(features, arrays)
         if self.indicated:
             arrays["indicated"] = np.array(self.indicated, np.int64)
         if self._plain:
@@ -177,11 +177,14 @@ class Preparation:
     def apply(self, features: Array, arrays: Arrays) -> Array:
         """The inputs float32 (n, width), a new array unless there is nothing to do."""
         empty = np.isnan(features) if self.indicated else None
-        if self.fill != "error":
-            features = _filled(features, arrays["fill"])
+        features = self.filled(features, arrays)
         if not self._plain:
             features = self._spread(features, empty)
         return self.scaler.apply(features, arrays)
+
+    def filled(self, features: Array, arrays: Arrays) -> Array:
+        """The columns as they are, but without gaps."""
+        return features if self.fill == "error" else np.where(np.isnan(features), arrays["fill"], features)
 
     @property
     def _plain(self) -> bool:
@@ -218,7 +221,3 @@ class Preparation:
         if empty is not None:
             inputs[:, self.width - len(self.indicated) :] = empty[:, list(self.indicated)]
         return inputs
-
-
-def _filled(features: Array, fills: Array) -> Array:
-    return np.where(np.isnan(features), fills, features)

@@ -85,10 +85,10 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     loss = loss_of(resolved, schema)
     resolved = with_metrics(resolved, schema, loss)
     resolved = with_stratify(resolved, dataset)
-    check_augment(resolved, schema)
     rows = split(resolved, dataset)
     check_weights(resolved, dataset, *rows[:2])
     made = preparation(resolved, schema, indicated(resolved, dataset, rows[0]))
+    check_augment(resolved, schema, made)
     shape = input_shape(resolved, schema, made)
     resolved, added = with_output_layer(resolved, schema, loss, shape)
     plan = _plan(resolved, network(resolved, shape), loss)
@@ -168,9 +168,9 @@ def _data(found: Outline, dataset: Dataset, scaler: Mapping[str, Array], rows: A
     """The rows with these features in the shape the network takes. Images are scaled when they are used, see `Data`."""
     shape, labels, weights = found.plan.network.input_shape, dataset.labels[rows], _row_weights(found, dataset, rows)
     if dataset.schema.dtype == "uint8" or found.spec.data.augment is not None:
-        images = features.reshape(-1, *shape)
-        scaling = {name: array.reshape(shape) for name, array in scaler.items()}
-        return Data(images, labels, weights, scaling.get("shift"), scaling.get("scale"))
+        images = found.preparation.filled(features, scaler).reshape(-1, *shape)
+        shift, scale = (scaler[name].reshape(shape) if name in scaler else None for name in ("shift", "scale"))
+        return Data(images, labels, weights, shift, scale)
     return Data(prepared(found.preparation, features, scaler).reshape(-1, *shape), labels, weights)
 
 

@@ -17,7 +17,9 @@ def with_stratify(spec: Spec, dataset: Dataset) -> Spec:
     stratify = False
     if schema.task != "classification":
         if split.stratify:
-            raise spec.error(place, f"only classes can be stratified, and the labels are {schema.labels}; remove it")
+            raise spec.error(
+                place, f"only classes can be stratified, and the labels are {schema.label_kind}; remove it"
+            )
     elif split.column is None and split.group is None:
         parts = (split.folds or 1 + (split.validation > 0)) + (split.test > 0)
         counts = np.bincount(dataset.labels, minlength=len(schema.classes))

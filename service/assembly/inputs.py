@@ -46,10 +46,16 @@ def sample_shape(schema: Schema, axes: int) -> Shape:
     raise DataError(f"the dataset holds {has}, and the network takes samples of {needs}")
 
 
-def check_augment(spec: Spec, schema: Schema) -> None:
-    if spec.data.augment is not None and len(schema.image_shape) not in (2, 3):
+def check_augment(spec: Spec, schema: Schema, preparation: Preparation) -> None:
+    """Raise SpecError if the spec wants to augment what is no image."""
+    if spec.data.augment is None:
+        return
+    if len(schema.image_shape) not in (2, 3):
         sentence = f"only images can be augmented, and {spec.data.source} holds rows of {schema.width} numbers"
         raise spec.error(("data", "augment"), f"{sentence}; remove it")
+    if preparation.indicated:
+        sentence = "with indicators of its empty cells a row is more than an image, which alone can be augmented"
+        raise spec.error(("data", "augment"), f"{sentence}; set data.missing.indicator: false")
 
 
 def indicated(spec: Spec, dataset: Dataset, train_rows: Array) -> tuple[int, ...]:

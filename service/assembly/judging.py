@@ -24,7 +24,7 @@ def loss_of(spec: Spec, schema: Schema) -> Loss:
     loss: Loss = spec.loss.build()
     if schema.task not in loss.tasks:
         able = [name for name, other in LOSSES.items() if schema.task in other.tasks]
-        problem = f"{loss.kind} does not fit the labels of {spec.data.source}, which are {schema.labels}"
+        problem = f"{loss.kind} does not fit the labels of {spec.data.source}, which are {schema.label_kind}"
         raise spec.error(("loss",), f"{problem}; use {listed(able, 'or')}")
     return loss
 
@@ -89,7 +89,7 @@ def class_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> Array | No
     if wanted is None:
         return None
     if schema.task != "classification":
-        raise spec.error(place, f"only classes can be weighted, and the labels are {schema.labels}; remove it")
+        raise spec.error(place, f"only classes can be weighted, and the labels are {schema.label_kind}; remove it")
     if wanted == "balanced":
         # King & Zeng (2001), as in scikit-learn: every class counts the same in all.
         counts = np.bincount(dataset.labels[train_rows], minlength=len(schema.classes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from nn import (
@@ -38,10 +40,15 @@ def input_shape(spec: Spec, schema: Schema, preparation: Preparation) -> Shape:
         if isinstance(layer, Flatten | Reshape):
             return row
         if layer.input_axes is not None:
+            place = ("network", index, layer.kind)
             try:
-                return row if 1 in layer.input_axes else sample_shape(schema, max(layer.input_axes))
+                shape = row if 1 in layer.input_axes else sample_shape(schema, max(layer.input_axes))
             except DataError as error:
-                raise spec.error(("network", index, layer.kind), f"{layer.kind} cannot be here: {error}") from None
+                raise spec.error(place, f"{layer.kind} cannot be here: {error}") from None
+            if math.prod(shape) != preparation.width:
+                sentence = "words and empty cells of a table become inputs of their own, which are no series"
+                raise spec.error(place, f"{layer.kind} cannot be here: {sentence}")
+            return shape
     return row
 
 

@@ -102,7 +102,7 @@ def notes(given: Spec, resolved: Spec, schema: Schema, shape: tuple[int, ...], a
     """What was decided for the person, in sentences."""
     found = []
     if given.loss is None and resolved.loss is not None:
-        labels = f"{len(schema.classes)} classes" if schema.classes else schema.labels
+        labels = f"{len(schema.classes)} classes" if schema.classes else schema.label_kind
         found.append(f"the loss is {resolved.loss.name}, since the labels are {labels}")
     if added:
         units = resolved.network[-1].build().units

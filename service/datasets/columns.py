@@ -53,6 +53,8 @@ def codes(table: Table, column: str, categories: Sequence[str], gaps: bool) -> n
     empty = empty_cells(series)
     if not gaps:
         refuse_empty(table, column, empty, "new")
+    if series.dtype.is_nested():
+        raise DataError(f"{table.name}: column '{column}' holds {str(series.dtype).lower()} values, not words")
     places = {name: code for code, name in enumerate(categories)}
     cells = series.cast(pl.String).str.strip_chars()
     found = {cell: places.get(cell, places.get(_whole(cell))) for cell in cells.filter(~empty).unique().to_list()}

@@ -41,7 +41,7 @@ class Schema:
         return len(self.classes) if self.task == "classification" else len(self.targets)
 
     @property
-    def labels(self) -> str:
+    def label_kind(self) -> str:
         """What the labels are, in words."""
         words = {"classification": "classes", "regression": "numbers, not classes"}
         return words.get(self.task, "several, each a yes or a no")

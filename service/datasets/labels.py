@@ -113,6 +113,8 @@ def _truths(table: Table, target: str) -> np.ndarray | None:
     import polars as pl
 
     column = table.series(target, "target")
+    if column.dtype.is_nested():
+        return None
     words = column.cast(pl.String).str.strip_chars().str.to_lowercase()
     codes = words.replace_strict(_YES_OR_NO, default=None, return_dtype=pl.Float32)
     return None if codes.null_count() else codes.to_numpy().astype(np.float32)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from nn import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS
+from nn import ACTIVATIONS, FILLS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, SCHEDULES
 from nn.registry import field_types, item_type
 from service.spec.parts import Choice, Settings
 from service.spec.schema import VERSION, Spec
@@ -35,13 +35,15 @@ def reference() -> str:
         ("Layers", "Each item of `network` is one of these.", LAYERS),
         ("Losses", "What `loss` can be.", LOSSES),
         ("Optimizers", "What `optimizer` can be.", OPTIMIZERS),
+        ("Schedules", "What `schedule` can be: what the learning rate is multiplied with at each step.", SCHEDULES),
         ("Activations", "What `activation` can be.", ACTIVATIONS),
         ("Initializers", "How weights begin.", INITIALIZERS),
         ("Scalers", "What `data.scale` can be; measured on the training rows alone.", SCALERS),
+        ("Fills", "What `data.missing` can fill empty cells with; measured on the training rows alone.", FILLS),
         (
             "Metrics",
-            "accuracy and mae are measured every epoch, with `val_` before the name on validation; the others that fit "
-            "the task and the loss by `trainyard evaluate`.",
+            "What `metrics` can list: measured every epoch on the rows that train while the weights change, on validation "
+            "with `val_` before the name, and once on test with the best weights. `trainyard evaluate` shows all that fit.",
             METRICS,
         ),
     )

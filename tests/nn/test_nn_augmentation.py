@@ -140,6 +140,14 @@ def test_samples_of_any_shape_are_changed_as_the_images_they_are(image_shape, sa
     assert found.tobytes() == wanted.tobytes()
 
 
+def test_the_members_of_a_stack_get_what_they_would_get_alone():
+    samples, augment = images_of((3, 6, 12)), ImageAugmentation(Augmentation(2, "both", 20.0, 0.1), (3, 4))
+    stack = augment(samples, [np.random.default_rng(seed) for seed in range(3)], shift=9.0, scale=2.0)
+    for seed, member in enumerate(stack):
+        alone = augment(samples[seed], np.random.default_rng(seed), shift=9.0, scale=2.0)
+        assert member.tobytes() == alone.tobytes()
+
+
 def test_what_is_no_image_is_refused():
     with pytest.raises(ValueError, match=r"an image is \(height, width\) or .* not \(12,\)"):
         ImageAugmentation(Augmentation(), (12,))

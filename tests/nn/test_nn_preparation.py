@@ -132,6 +132,13 @@ def test_statistics_are_those_of_the_rows_given():
     assert preparation.apply(rows([NAN], [5]), arrays).tolist() == [[2], [5]]
 
 
+@pytest.mark.parametrize("fill", ["mean", "median", "most_frequent"])
+def test_a_gap_among_categories_is_the_most_frequent_of_them(fill):
+    preparation = Preparation(SCALERS["none"](), 1, (4,), fill)
+    arrays = preparation.fit(rows([3], [0], [3], [0], [1], [3]))
+    assert preparation.apply(rows([NAN]), arrays).tolist() == [[0, 0, 0, 1]]
+
+
 def test_what_cannot_be_filled_is_told():
     with pytest.raises(ValueError, match="column 2 is empty in every training row"):
         Preparation(SCALERS["none"](), 2, (), "mean").fit(rows([1, NAN], [2, NAN]))

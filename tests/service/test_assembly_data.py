@@ -1,5 +1,6 @@
 """What assembly makes of words, gaps, weights, groups, folds and images; and a network trained on them predicts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import nn
 from service import weights as files
 from service.assembly import assemble, check, outline
+from service.assembly.inputs import sample_shape
 from service.datasets import Dataset, Schema, built_in, load, tensors
 from service.errors import DataError
-from service.assembly.inputs import sample_shape
 from service.prediction import predict, predict_rows
 from service.spec import Spec, SpecError, parse
 
@@ -189,6 +190,24 @@ def test_only_images_can_be_augmented():
     )
 
 
+def test_images_with_gaps_are_filled_before_they_are_moved_and_cannot_have_indicators():
+    whole = images(dtype=np.float32)
+    features = whole.features.copy()
+    features[::3, 2] = NAN
+    dataset = Dataset(features, whole.labels, replace(whole.schema, missing=True))
+    plain, augmented = (
+        assemble(spec(f"images, missing: mean{more}"), dataset) for more in ("", ", augment: {shift: 1, rotate: 5}")
+    )
+    train = augmented.train
+    assert train.inputs(train.features).tobytes() == plain.train.features.tobytes()
+    assert np.isfinite(train.augmented(train.features, np.random.default_rng(0), nn.Buffers())).all()
+    told = "images, missing: {fill: mean, indicator: true}"
+    assert assemble(spec(told), dataset).plan.network.input_shape == (21,)
+    assert "data.augment: with indicators of its empty cells a row is more than" in complaint(
+        told + ", augment: 1", dataset
+    )
+
+
 def test_a_training_on_augmented_bytes_stopped_anywhere_ends_with_the_same_bytes():
     made = spec("images, augment: {shift: 1, rotate: 10, noise: 0.1}", rest="train: {epochs: 2, batch_size: 8}")
     assembly = assemble(made, images())
@@ -201,6 +220,9 @@ def test_a_training_on_augmented_bytes_stopped_anywhere_ends_with_the_same_bytes
     resumed = nn.State.restore(plan, *cut.snapshot())
     list(nn.train(plan, resumed, assembly.train, assembly.validation))
     assert resumed.parameters.flat.tobytes() == whole.parameters.flat.tobytes()
+    still = nn.State.start(plan)
+    list(nn.train(plan, still, replace(assembly.train, augment=None), assembly.validation))
+    assert still.parameters.flat.tobytes() != whole.parameters.flat.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -247,6 +269,14 @@ def test_a_table_with_words_and_gaps_is_predicted_as_it_was_trained(flats, tmp_p
     wanted = nn.softmax(assembly.plan.network.predict(state.parameters, assembly.test.features))
     np.testing.assert_array_equal(found, wanted)
     assert predict_rows(weights, dataset.features[rows]).drop("prediction").to_numpy().tolist() == wanted.tolist()
+
+
+def test_new_rows_may_have_the_columns_that_weighed_and_divided_the_others_or_not(flats, tmp_path):
+    weights = files.unpack(trained("flats.csv, target: dear, missing: mean, weights: sure, split: {group: house}")[0])
+    assert weights.schema.features == ("size", "district", "floor", "part")
+    flats.write_csv(tmp_path / "one.csv")
+    flats.drop("sure", "house", "dear").write_csv(tmp_path / "two.csv")
+    assert predict(weights, tmp_path / "one.csv").equals(predict(weights, tmp_path / "two.csv"))
 
 
 @pytest.fixture

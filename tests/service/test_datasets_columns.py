@@ -156,6 +156,8 @@ def test_a_loss_for_several_labels_makes_them_several_labels(reading, monkeypatc
     monkeypatch.setattr(MeanSquaredError, "tasks", frozenset({"classification", "multilabel", "regression"}))
     assert reading("a,p,q\n1,0,1\n2,1,0\n", ", target: [p, q]", rest=loss).schema.task == "multilabel"
     assert reading("a,p,q\n1,0,1\n2,.5,0\n", ", target: [p, q]", rest=loss).schema.task == "regression"
+    assert reading("a,y\n1,0\n2,1\n3,1\n", rest=loss).schema.task == "classification"
+    assert reading("a,y\n1,0\n2,1\n3,2\n", rest=loss).schema.task == "regression"
 
 
 MANY = "a,y\n" + "".join(f"w{number},{number % 2}\n" for number in range(101))
@@ -193,6 +195,16 @@ MANY = "a,y\n" + "".join(f"w{number},{number % 2}\n" for number in range(101))
 )
 def test_what_does_not_fit_is_told_with_its_place(complaint, content, more, message):
     assert message in complaint(content, more)
+
+
+@pytest.mark.parametrize(
+    ("column", "more"),
+    [("y", ""), ("a", ""), ("b", ", split: {group: b}"), ("a", ", weights: a"), ("a", ", one_hot: a")],
+)
+def test_columns_of_lists_are_refused_for_every_use(complaint, tmp_path, column, more):
+    frame = pl.DataFrame({"a": [1, 2, 3], "b": ["u", "v", "u"], "y": ["p", "q", "p"]})
+    frame.with_columns(pl.Series(column, [[1], [2], [3]])).write_parquet(tmp_path / "t.parquet")
+    assert f"column '{column}' holds list(int64) values" in complaint(None, more, name="t.parquet")
 
 
 @pytest.mark.parametrize(
