@@ -79,7 +79,7 @@ def _smoothed(losses: list[float]) -> Array:
 
 
 def _suggested(rates: Array, losses: Array) -> Rates:
-    """The rate where the loss falls fastest, before it is lowest. The first tenth is noise: so few batches were seen."""
+    """The rate where the loss falls fastest, before it is lowest; the first tenth is noise of a few batches."""
     begin, end = len(losses) // 10, int(losses.argmin()) + 1 if len(losses) else 0
     if end - begin < 5 or not math.isfinite(losses[0]):
         raise ValueError("the loss does not fall at any of these learning rates; begin with a lower one")

@@ -5,7 +5,8 @@ With n = (x - mean) / sqrt(variance + epsilon) and y = scale * n + shift, both h
     dscale = sum(dy * n), dshift = sum(dy)
     dx = (dn - mean(dn) - n * mean(dn * n)) / sqrt(variance + epsilon), dn = dy * scale
 
-where mean and variance are over the axes that were normalised. Ioffe & Szegedy (2015), section 3.
+where mean and variance are over the axes that were normalised. Ioffe & Szegedy (2015), section 3. Where they are given
+(a frozen batch_norm), dx = dn / sqrt(variance + epsilon).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class BatchNorm(Layer):
 
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
-    ) -> tuple[Array, tuple[Array, Array | None, int]]:
+    ) -> tuple[Array, tuple[Array, Array, int, bool]]:
         if training:
             normalised = normalise(x, tuple(range(-axes - 1, -1)), self.epsilon, buffers)
             self._run_on(parameters, normalised, x, axes)
@@ -68,7 +69,7 @@ class BatchNorm(Layer):
             values *= inverse
         y = np.multiply(values, along(parameters["scale"], axes), out=buffers.like("y", x))
         y += along(parameters["shift"], axes)
-        return y, (values, inverse, axes)
+        return y, (values, inverse, axes, training)
 
     def _run_on(self, parameters: Views, batch: Normalised, x: Array, axes: int) -> None:
         """Move the running mean and variance towards the batch's."""
@@ -89,7 +90,7 @@ class BatchNorm(Layer):
         buffers: Buffers,
         input_gradient: bool = True,
     ) -> Array | None:
-        values, inverse, axes = cache
+        values, inverse, axes, measured = cache
         over = tuple(range(-axes - 1, -1))
         gradients["mean"][...] = 0
         gradients["variance"][...] = 0
@@ -98,6 +99,8 @@ class BatchNorm(Layer):
         np.add.reduce(dy, axis=over, out=gradients["shift"])
         if not input_gradient:
             return None
+        if not measured:  # with the running mean and variance y is linear in x
+            return np.multiply(dy, inverse * along(parameters["scale"], axes), out=products)
         # scale is the same over what was averaged, so that the means of dn are those of dy, which are there already.
         count = math.prod(dy.shape[-axes - 1 : -1])
         values = np.multiply(values, along(gradients["scale"], axes) / count, out=products)

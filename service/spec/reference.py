@@ -7,7 +7,7 @@ import inspect
 import json
 import typing
 from collections.abc import Iterable, Iterator, Mapping
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any
 
 from pydantic import BaseModel
@@ -42,8 +42,8 @@ def reference() -> str:
         ("Fills", "What `data.missing` can fill empty cells with; measured on the training rows alone.", FILLS),
         (
             "Metrics",
-            "What `metrics` can list: measured every epoch on the rows that train while the weights change, on validation "
-            "with `val_` before the name, and once on test with the best weights. `trainyard evaluate` shows all that fit.",
+            "What `metrics` can list: measured every epoch on the training rows while the weights change, on "
+            "validation as `val_…`, and once on test with the best weights as `test_…`; `trainyard evaluate` shows all that fit.",
             METRICS,
         ),
     )
@@ -84,9 +84,9 @@ def _rows(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _type(field: FieldInfo) -> str:
-    kinds = [kind for kind in (typing.get_args(field.annotation) or (field.annotation,)) if kind is not NoneType]
-    if typing.get_origin(field.annotation) is typing.Literal:
-        return " or ".join(f"`{kind}`" for kind in kinds)
+    annotation = field.annotation
+    alternatives = typing.get_origin(annotation) in (UnionType, typing.Union)
+    kinds = [kind for kind in (typing.get_args(annotation) if alternatives else (annotation,)) if kind is not NoneType]
     return " or ".join(_word(kind) for kind in kinds) + _limits(field.metadata)
 
 
@@ -96,6 +96,11 @@ def _word(kind: Any) -> str:
         return "text or a list of texts" if typing.get_origin(inner[0]) is list else _word(inner[0])
     if origin is typing.Literal:
         return " or ".join(f"`{value}`" for value in inner)
+    if origin is list:
+        noun, bracket, rest = _word(inner[0]).partition(" (")
+        return f"list of {noun}s{bracket}{rest}"
+    if origin is dict:
+        return "mapping of texts to numbers"
     if isinstance(kind, type) and issubclass(kind, Choice):
         return f"{kind.noun} (see below)"
     if isinstance(kind, type) and issubclass(kind, BaseModel):

@@ -122,6 +122,7 @@ ClassWeights = Annotated[
             "anyOf": [
                 {"const": "balanced"},
                 {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+                {"type": "null"},
             ]
         },
         mode="validation",
@@ -323,8 +324,8 @@ class Spec(Strict):
     )
     metrics: list[MetricName] | None = Field(
         None,
-        description="what is measured besides the loss, by name; unless told, accuracy for classes, accuracy and f1 "
-        "for several labels at once, mae and r2 for numbers",
+        description="what is measured besides the loss, by name; unless told, accuracy for classes and labels, mae "
+        "for numbers",
     )
     begin: Beginning | None = Field(None, description="begin with another run's parameters (fine-tuning)")
     train: TrainSection = Field(TrainSection(), description="how long and in which portions")

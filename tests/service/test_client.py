@@ -123,8 +123,8 @@ def test_a_submit_that_is_refused_changes_nothing(client, wrong):
 
 def test_check_raises_what_submit_raises_and_needs_no_yard():
     with pytest.raises(SpecError, match=r"did you mean 'train\.epochs'"):
-        Client.check(TABLE, ["train.epoch=3"])
-    report = Client.check(TABLE)
+        Client(home="nowhere").check(TABLE, ["train.epoch=3"])
+    report = Client(home="nowhere").check(TABLE)
     assert (report.name, report.task, report.output_layer_added) == ("flowers", "classification", True)
 
 

@@ -10,6 +10,7 @@ import pytest
 import nn
 from service import weights as files
 from service.assembly import assemble
+from service.assembly.inputs import preparation
 from service.datasets import Schema, built_in, load, tensors
 from service.errors import DataError
 from service.prediction import predict, predict_rows
@@ -112,7 +113,8 @@ def untrained(task, outputs, loss, **schema):
     network = nn.Network([nn.Dense(outputs)], (outputs,))
     parameters = network.initialise(np.random.default_rng(0))
     parameters.views["1.dense.weight"][...] = np.eye(outputs)
-    return files.Weights(spec, Schema(task, 3, outputs, "float32", **schema), network, parameters, {})
+    described = Schema(task, 3, outputs, "float32", **schema)
+    return files.Weights(spec, described, network, parameters, {}, preparation(spec, described))
 
 
 def test_one_logit_gives_the_probabilities_of_both_classes():
