@@ -100,13 +100,13 @@ class BatchNorm(Layer):
         if not input_gradient:
             return None
         if not measured:  # with the running mean and variance y is linear in x
-            np.multiply(dy, inverse * along(parameters["scale"], axes), out=products)
-            return products
+            dx: Array = np.multiply(dy, inverse * along(parameters["scale"], axes), out=products)
+            return dx
         # scale is the same over what was averaged, so that the means of dn are those of dy, which are there already.
         count = math.prod(dy.shape[-axes - 1 : -1])
         values = np.multiply(values, along(gradients["scale"], axes) / count, out=products)
         values += along(gradients["shift"], axes) / count
-        dx: Array = np.subtract(dy, values, out=values)
+        dx = np.subtract(dy, values, out=values)
         dx *= inverse * along(parameters["scale"], axes)
         return dx
 
