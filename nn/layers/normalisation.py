@@ -35,7 +35,7 @@ class Normalised(NamedTuple):
 class BatchNorm(Layer):
     """y = scale * (x - mean) / sqrt(variance + epsilon) + shift, each channel over the batch and all places.
 
-    x (..., batch, *places, channels); scale, shift, mean and variance (..., channels). Prediction uses the running
+    x (..., batch, places…, channels); scale, shift, mean and variance (..., channels). Prediction uses the running
     mean and variance (the latter divided by count - 1), which training moves: running = momentum * running +
     (1 - momentum) * that of the batch. Ioffe & Szegedy (2015), algorithms 1 and 2.
     """
@@ -112,7 +112,7 @@ class BatchNorm(Layer):
 class LayerNorm(Layer):
     """y = scale * (x - mean) / sqrt(variance + epsilon) + shift, each sample (or place of one) over its last axis.
 
-    x (..., batch, *places, features), scale and shift (..., features). Ba et al. (2016), section 3.
+    x (..., batch, places…, features), scale and shift (..., features). Ba et al. (2016), section 3.
     """
 
     epsilon: float = setting(1e-5, above=0, doc="added to the variance, so that it is never zero")
