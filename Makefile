@@ -21,7 +21,7 @@ check: .venv/dev  ## lint, types, docs
 docs: .venv/dev  ## write the references that are made from the code
 	$(BIN)/python docs/generate.py
 
-bench-training: .venv/bench  ## training speed beside PyTorch and scikit-learn
+bench-training: .venv/bench  ## training speed beside PyTorch, JAX and scikit-learn
 	$(BIN)/python benchmarks/training.py $(ARGS)
 
 bench-service: .venv/dev  ## latency, submits and overhead of the service

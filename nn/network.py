@@ -115,4 +115,11 @@ class Network(Chain):
 def _settings_text(layer: Layer) -> str:
     """The settings that say something: units=128, activation=relu, without defaults that were left alone."""
     given = [(field, getattr(layer, field.name)) for field in dataclasses.fields(layer)]
-    return ", ".join(f"{field.name}={value}" for field, value in given if value != field.default)
+    return ", ".join(f"{field.name}={_value_text(value)}" for field, value in given if value != field.default)
+
+
+def _value_text(value: Any) -> str:
+    """A list as [8, 8, 1], and layers inside a layer by their kinds."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value_text(item) for item in value)}]"
+    return value.kind if isinstance(value, Layer) else str(value)

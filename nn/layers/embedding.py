@@ -78,7 +78,8 @@ class Embedding(Layer):
 
 def add_rows(total: Array, places: Array, rows: Array) -> None:
     """total[places[i]] += rows[i] for zeros in total. Sorted first: rows of one place are then summed in one go."""
-    order = np.argsort(places, kind="stable")
+    # The smallest type: numbers of two bytes are sorted by radix, ten times as fast.
+    order = np.argsort(places.astype(np.min_scalar_type(len(total) - 1)), kind="stable")
     places = places[order]
     starts = np.flatnonzero(np.concatenate(([True], places[1:] != places[:-1])))
     total[places[starts]] = np.add.reduceat(rows[order], starts, axis=0)

@@ -1,6 +1,6 @@
 """Normalisation over the batch or over the features.
 
-With n = (x - mean) / sqrt(variance + epsilon) and y = scale * n + shift, both have the gradients
+With c = x - mean, n = c / sqrt(variance + epsilon) and y = scale * n + shift, both have the gradients
 
     dscale = sum(dy * n), dshift = sum(dy)
     dx = (dn - mean(dn) - n * mean(dn * n)) / sqrt(variance + epsilon), dn = dy * scale
@@ -22,8 +22,8 @@ from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
 
-class Normalised(NamedTuple):
-    """n, 1 / sqrt(variance + epsilon), mean and variance, with the normalised axes kept as 1."""
+class Centred(NamedTuple):
+    """c, and 1 / sqrt(variance + epsilon), mean and variance with the normalised axes kept as 1."""
 
     values: Array
     inverse: Array
@@ -36,7 +36,7 @@ class Normalised(NamedTuple):
 class BatchNorm(Layer):
     """y = scale * (x - mean) / sqrt(variance + epsilon) + shift, each channel over the batch and all places.
 
-    x (..., batch, *places, channels); scale, shift, mean and variance (..., channels). Prediction uses the running
+    x (..., batch, places…, channels); scale, shift, mean and variance (..., channels). Prediction uses the running
     mean and variance (the latter divided by count - 1), which training moves: running = momentum * running +
     (1 - momentum) * that of the batch. Ioffe & Szegedy (2015), algorithms 1 and 2.
     """
@@ -60,18 +60,17 @@ class BatchNorm(Layer):
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array, int, bool]]:
         if training:
-            normalised = normalise(x, tuple(range(-axes - 1, -1)), self.epsilon, buffers)
-            self._run_on(parameters, normalised, x, axes)
-            values, inverse = normalised.values, normalised.inverse
+            centred = centre(x, tuple(range(-axes - 1, -1)), self.epsilon, buffers)
+            self._run_on(parameters, centred, x, axes)
+            values, inverse = centred.values, centred.inverse
         else:
             inverse = along(1 / np.sqrt(parameters["variance"] + self.epsilon), axes)
             values = np.subtract(x, along(parameters["mean"], axes), out=buffers.like("values", x))
-            values *= inverse
-        y = np.multiply(values, along(parameters["scale"], axes), out=buffers.like("y", x))
+        y = np.multiply(values, inverse * along(parameters["scale"], axes), out=buffers.like("y", x))
         y += along(parameters["shift"], axes)
         return y, (values, inverse, axes, training)
 
-    def _run_on(self, parameters: Views, batch: Normalised, x: Array, axes: int) -> None:
+    def _run_on(self, parameters: Views, batch: Centred, x: Array, axes: int) -> None:
         """Move the running mean and variance towards the batch's."""
         count = math.prod(x.shape[-axes - 1 : -1])
         unbiased = batch.variance * (count / max(count - 1, 1))
@@ -95,7 +94,8 @@ class BatchNorm(Layer):
         gradients["mean"][...] = 0
         gradients["variance"][...] = 0
         products = np.multiply(dy, values, out=buffers.like("products", values))
-        np.add.reduce(products, axis=over, out=gradients["scale"])
+        dscale = np.add.reduce(products, axis=over, out=gradients["scale"])
+        dscale *= inverse.reshape(dscale.shape)
         np.add.reduce(dy, axis=over, out=gradients["shift"])
         if not input_gradient:
             return None
@@ -104,7 +104,7 @@ class BatchNorm(Layer):
             return dx
         # scale is the same over what was averaged, so that the means of dn are those of dy, which are there already.
         count = math.prod(dy.shape[-axes - 1 : -1])
-        values = np.multiply(values, along(gradients["scale"], axes) / count, out=products)
+        values = np.multiply(values, along(dscale, axes) * inverse / count, out=products)
         values += along(gradients["shift"], axes) / count
         dx = np.subtract(dy, values, out=values)
         dx *= inverse * along(parameters["scale"], axes)
@@ -116,7 +116,7 @@ class BatchNorm(Layer):
 class LayerNorm(Layer):
     """y = scale * (x - mean) / sqrt(variance + epsilon) + shift, each sample (or place of one) over its last axis.
 
-    x (..., batch, *places, features), scale and shift (..., features). Ba et al. (2016), section 3.
+    x (..., batch, places…, features), scale and shift (..., features). Ba et al. (2016), section 3.
     """
 
     epsilon: float = setting(1e-5, above=0, doc="added to the variance, so that it is never zero")
@@ -131,10 +131,11 @@ class LayerNorm(Layer):
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, tuple[Array, Array, int]]:
-        normalised = normalise(x, (-1,), self.epsilon, buffers)
-        y = np.multiply(normalised.values, along(parameters["scale"], axes), out=buffers.like("y", x))
+        centred = centre(x, (-1,), self.epsilon, buffers)
+        values = np.multiply(centred.values, centred.inverse, out=centred.values)
+        y = np.multiply(values, along(parameters["scale"], axes), out=buffers.like("y", x))
         y += along(parameters["shift"], axes)
-        return y, (normalised.values, normalised.inverse, axes)
+        return y, (values, centred.inverse, axes)
 
     def backward(
         self,
@@ -174,12 +175,10 @@ def mean(x: Array, over: tuple[int, ...]) -> Array:
     return total
 
 
-def normalise(x: Array, over: tuple[int, ...], epsilon: float, buffers: Buffers) -> Normalised:
-    """x with mean 0 and variance 1 over these axes. Two passes, because E[x²] - E[x]² cancels."""
-    centre = mean(x, over)
-    values = np.subtract(x, centre, out=buffers.like("values", x))
+def centre(x: Array, over: tuple[int, ...], epsilon: float, buffers: Buffers) -> Centred:
+    """x without its mean over these axes, and its variance. Two passes, because E[x²] - E[x]² cancels."""
+    middle = mean(x, over)
+    values = np.subtract(x, middle, out=buffers.like("values", x))
     squares = np.multiply(values, values, out=buffers.like("products", x))
     variance = mean(squares, over)
-    inverse = 1 / np.sqrt(variance + epsilon)
-    values *= inverse
-    return Normalised(values, inverse, centre, variance)
+    return Centred(values, 1 / np.sqrt(variance + epsilon), middle, variance)

@@ -57,7 +57,7 @@ class Shaping(Layer):
 class Flatten(Shaping):
     """All values of a sample in one row: (height, width, channels) -> (features,), the last axis fastest.
 
-    x (..., batch, *shape) -> y (..., batch, features), for any shape.
+    x (..., batch, shape…) -> y (..., batch, features), for any shape.
     """
 
     def _shape(self, taken: Shape) -> Shape:
@@ -72,7 +72,7 @@ class Flatten(Shaping):
 class Reshape(Shaping):
     """The same values in another shape of the same size, the last axis fastest.
 
-    x (..., batch, *any) -> y (..., batch, *shape).
+    x (..., batch, any…) -> y (..., batch, shape…).
     """
 
     shape: tuple[int, ...] = setting(least=1, doc="the new shape of a sample, such as [28, 28, 1]")

@@ -224,6 +224,11 @@ def test_a_residual_branch_is_added_and_its_parameters_are_named_below_it():
     np.testing.assert_allclose(block.forward(parameters, x)[0], x + x @ weight)
 
 
+def test_a_summary_writes_lists_as_a_spec_does():
+    network = Network([Reshape((2, 3)), Residual((Dropout(0.5), Residual((LayerNorm(),))))], (6,))
+    assert [row.settings for row in network.summary()] == ["shape=[2, 3]", "layers=[dropout, residual]"]
+
+
 @pytest.mark.parametrize(
     ("layers", "shape", "sentence"),
     [

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nn import ACTIVATIONS, INITIALIZERS, Activation, Dense, Dropout, FlatBuffer, Network, ShapeError
+from nn import ACTIVATIONS, INITIALIZERS, Activation, Buffers, Dense, Dropout, FlatBuffer, Network, ShapeError
 
 
 def digits_network() -> Network:
@@ -45,6 +45,27 @@ def test_views_share_the_vector_and_come_in_the_order_of_the_layers():
     assert parameters.flat[0, :6].any()
     assert parameters.group("1.dense")["weight"] is parameters.views["1.dense.weight"]
     assert dict(parameters.group("2.dropout")) == {}
+
+
+def test_a_group_is_everything_below_a_name_and_is_made_once():
+    shapes = {"1.residual.1.dense.weight": (2, 2), "1.residual.2.dense.bias": (2,), "10.dense.bias": (3,)}
+    parameters = FlatBuffer(shapes)
+    group = parameters.group("1.residual")
+    assert list(group) == ["1.dense.weight", "2.dense.bias"]
+    assert group.group("2.dense")["bias"] is parameters.views["1.residual.2.dense.bias"]
+    assert parameters.group("1.residual") is group
+    assert list(parameters.group("1")) == ["residual.1.dense.weight", "residual.2.dense.bias"]
+
+
+def test_a_buffer_like_an_array_has_its_order_in_memory_and_is_kept():
+    buffers = Buffers()
+    x = np.zeros((2, 3, 4), np.float32).transpose(2, 0, 1)
+    found = buffers.like("y", x, np.bool_)
+    assert (found.shape, found.dtype) == (x.shape, np.bool_)
+    assert found.transpose(1, 2, 0).flags.c_contiguous
+    assert buffers.like("y", x, np.bool_) is found
+    assert buffers.like("y", x.copy(), np.bool_) is not found
+    assert buffers.like("y", np.broadcast_to(x, (5, *x.shape))).flags.c_contiguous
 
 
 def test_a_vector_of_another_size_is_refused():

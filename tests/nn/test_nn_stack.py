@@ -23,7 +23,7 @@ from nn import (
 )
 
 # Small steps, so that none diverges. Weight decay is the training's own affair: adamw's update is adam's.
-OPTIMIZERS = [optimizer(0.01) for optimizer in nn.OPTIMIZERS.values() if not optimizer().weight_decay]
+OPTIMIZERS = [optimizer(0.001) for optimizer in nn.OPTIMIZERS.values() if not optimizer().weight_decay]
 
 
 def train_together(plan: Plan, seeds: list[int], features, targets) -> np.ndarray:
