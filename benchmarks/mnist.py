@@ -67,9 +67,10 @@ READERS = (
         nn.Quadratic(), nn.Sgd(3.0), epochs=30, batch_size=10, goal=0.95,
     ),
     Reader(
-        "784-100-10 sigmoid, cross-entropy, L2",
+        "784-100-10 sigmoid, cross-entropy, L2, SGD, cosine",
         (nn.Dense(100, "sigmoid"), nn.Dense(10)),
-        nn.CrossEntropy(), nn.Sgd(0.5), epochs=60, batch_size=10, goal=0.978, more=(("l2", 1e-4),),
+        nn.CrossEntropy(), nn.Sgd(0.5), epochs=60, batch_size=10, goal=0.978, 
+        more=(("l2", 1e-4), ("schedule", nn.CosineDecay())),
     ),
     Reader(
         "784-512-512-10 ReLU, dropout, Adam, cosine",

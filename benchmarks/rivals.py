@@ -94,6 +94,10 @@ def pytorch_fused(row: Row, optimizer: str) -> Epochs | None:
 
 
 def pytorch_channels_last(row: Row, optimizer: str) -> Epochs | None:
+    return pytorch(row, optimizer, channels_last=True)
+
+
+def pytorch_fused_channels_last(row: Row, optimizer: str) -> Epochs | None:
     return pytorch(row, optimizer, fused=True, channels_last=True)
 
 
@@ -194,7 +198,8 @@ def scikit_learn(row: Row, optimizer: str) -> Epochs | None:
 Maker = Callable[[Row, str], Epochs | None]
 CONTENDERS: dict[str, tuple[Maker, ...]] = {
     "nn": (trainyard,),
-    "PyTorch": (pytorch, pytorch_fused, pytorch_channels_last),
+    "PyTorch": (pytorch, pytorch_channels_last),
+    "fused": (pytorch_fused, pytorch_fused_channels_last),  # PyTorch with fused optimizers, which one has to ask for
     "JAX": (jax_scan,),
     "sklearn": (scikit_learn,),
 }

@@ -67,7 +67,7 @@ def compare(turns: int, seconds: float) -> str:
             print("  ".join(lines[-1]), file=sys.stderr)
     means = [f"{geometric_mean(ratios[name]):.2f}" if ratios[name] else "-" for name in RIVALS]
     lines.append(["geometric mean", "", *[""] * len(CONTENDERS), *means])
-    head = ["layers / batch", "", *(f">{name}" for name in CONTENDERS), ">/PT", ">/JAX", ">/sk"]
+    head = ["layers / batch", "", *(f">{name}" for name in CONTENDERS), ">/PT", ">/fused", ">/JAX", ">/sk"]
     verdict = f"nn is not first in: {'; '.join(lost)}." if lost else "nn is first in every row."
     return f"{table(head, lines)}\n\n{paragraph(verdict)}"
 
