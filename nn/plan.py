@@ -83,6 +83,17 @@ class Plan(Settings):
     def metric_parts(self) -> Mapping[str, Metric]:
         return {name: metric(name) for name in self.metrics}
 
+    @cached_property
+    def rate_stays(self) -> bool:
+        """Whether every step is taken with the optimizer's own learning rate."""
+        return isinstance(self.schedule, ConstantRate) and not self.warmup
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether a step is the optimizer's update and nothing else."""
+        penalties = self.l1 or self.l2 or self.optimizer.weight_decay
+        return not (penalties or self.clip_norm or self.clip_value or self.network.frozen_spans)
+
     @property
     def monitors(self) -> dict[str, str]:
         """Which metric decides what."""
