@@ -60,7 +60,7 @@ def clip_norm(gradients: Array, most: float) -> None:
     """Shorten each network's gradient to a length of at most `most`. Pascanu et al. (2013), algorithm 1."""
     norm = np.sqrt(np.vecdot(gradients, gradients))
     # A norm beyond the float range is infinite, and the gradient becomes 0 or NaN, which the loop reports.
-    gradients *= np.minimum(1, most / np.maximum(norm, np.finfo(gradients.dtype).tiny))[..., None]
+    gradients *= (most / np.maximum(norm, most))[..., None]
 
 
 def average(averaged: Array, parameters: Array, decay: float, step: int, scratch: Array) -> None:

@@ -106,7 +106,8 @@ class Plan(Settings):
     def why_ended(self, ended: str | None) -> str | None:
         """The sentence for one of nn.state.ENDINGS; None when the epochs were simply done."""
         if ended == "early_stopping" and self.early_stopping is not None:
-            return f"{self.early_stopping.monitor} had not improved for {self.early_stopping.patience} epochs"
+            patience = self.early_stopping.patience
+            return f"{self.early_stopping.monitor} had not improved for {patience} epoch{'s' if patience > 1 else ''}"
         if ended == "target" and self.target is not None:
             return f"{self.target.monitor} reached {self.target.value:g}"
         return f"{self.max_seconds:g} s of training were used up" if ended == "max_seconds" else None

@@ -21,6 +21,7 @@ from nn.training import Diverged, Loop
 
 SMOOTHING = 0.95  # how much of the running mean of losses stays from step to step
 EXPLODED = 4.0  # so many times the lowest loss ends the search
+SETTLING = 0.1  # the share of the steps, the first ones, whose loss is the noise of a few batches
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ def find_rate(
     state = State.start(plan, begin=begin)
     loop = Loop(plan, state, data)
     smoothed: list[float] = []
-    least = math.inf
+    least, settled = math.inf, int(SETTLING * steps)
     with np.errstate(all="ignore"):
         for loss in _smoothed(_losses(loop, rates)):
             smoothed.append(loss)
-            least = min(loss, least)
+            least = min(loss, least) if len(smoothed) > settled else math.inf
             if loss > EXPLODED * least:
                 break
-    return _suggested(rates[: len(smoothed)], np.array(smoothed))
+    return _suggested(rates[: len(smoothed)], np.array(smoothed), settled)
 
 
 def _losses(loop: Loop, rates: Array) -> Iterator[float]:
@@ -85,11 +86,11 @@ def _smoothed(losses: Iterable[float]) -> Iterator[float]:
         yield mean / (1 - SMOOTHING**number)
 
 
-def _suggested(rates: Array, losses: Array) -> Rates:
-    """The rate where the loss falls fastest, before it is lowest; the first tenth is noise of a few batches."""
-    begin, end = len(losses) // 10, int(losses.argmin()) + 1 if len(losses) else 0
-    if end - begin < 5:
+def _suggested(rates: Array, losses: Array, settled: int) -> Rates:
+    """The rate where the loss falls fastest between the step where it has settled and the one where it is lowest."""
+    end = settled + int(losses[settled:].argmin()) + 1 if len(losses) > settled else 0
+    if end - settled < 5:
         raise ValueError("the loss does not fall at any of these learning rates; begin with a lower one")
     width = max(1, len(losses) // 20)
     slopes = np.convolve(np.gradient(losses), np.full(width, 1 / width), mode="same")
-    return Rates(rates, losses, float(rates[begin + slopes[begin:end].argmin()]))
+    return Rates(rates, losses, float(rates[settled + slopes[settled:end].argmin()]))
