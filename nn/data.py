@@ -99,7 +99,9 @@ def minibatches(
         weights = None if data.weights is None else data.weights.take(chosen)
         for begin in range(0, len(chosen), batch_size):
             part = slice(begin, begin + batch_size)
-            yield Batch(x[part], compared[part], known[part], None if weights is None else weights[part])
+            batch = compared[part]
+            labelled = batch if known is compared else known[part]
+            yield Batch(x[part], batch, labelled, None if weights is None else weights[part])
 
 
 def in_order(data: Data, targets: Array, labels: Array, batch_size: int) -> Iterator[Batch]:

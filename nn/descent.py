@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 def step(plan: Plan, state: Any, parameters: Array, gradients: Array, learning_rate: float, buffers: Buffers) -> Any:
     """One update of the parameters in place; returns the optimizer's new state. The gradients are garbage after it."""
+    if not plan.plain:
+        prepare(plan, parameters, gradients, learning_rate, buffers)
+    return plan.optimizer.update(state, parameters, gradients, learning_rate)
+
+
+def prepare(plan: Plan, parameters: Array, gradients: Array, learning_rate: float, buffers: Buffers) -> None:
+    """All that comes before the optimizer's update."""
     for span in plan.network.frozen_spans:
         gradients[..., span] = 0
     if plan.l1 or plan.l2:
@@ -32,7 +39,6 @@ def step(plan: Plan, state: Any, parameters: Array, gradients: Array, learning_r
     if plan.optimizer.weight_decay:
         for span in plan.network.decayed_spans:
             parameters[..., span] *= 1 - learning_rate * plan.optimizer.weight_decay
-    return plan.optimizer.update(state, parameters, gradients, learning_rate)
 
 
 def add_penalties(
@@ -54,7 +60,7 @@ def clip_norm(gradients: Array, most: float) -> None:
     """Shorten each network's gradient to a length of at most `most`. Pascanu et al. (2013), algorithm 1."""
     norm = np.sqrt(np.vecdot(gradients, gradients))
     # A norm beyond the float range is infinite, and the gradient becomes 0 or NaN, which the loop reports.
-    gradients *= np.minimum(1, most / np.maximum(norm, np.finfo(gradients.dtype).tiny))[..., None]
+    gradients *= (most / np.maximum(norm, most))[..., None]
 
 
 def average(averaged: Array, parameters: Array, decay: float, step: int, scratch: Array) -> None:

@@ -32,6 +32,7 @@ class FlatBuffer:
         if self.flat.ndim < 1 or self.flat.shape[-1] != size:
             raise ValueError(f"the parameters are {size} numbers, and the vector has the shape {self.flat.shape}")
         self.views = self._cut()
+        self.group = self.views.group  # the views below a layer's name: its weight, bias …
 
     def _cut(self) -> Views:
         views, start = Views(), 0
@@ -50,10 +51,6 @@ class FlatBuffer:
     def size(self) -> int:
         """How many numbers one network has."""
         return int(self.flat.shape[-1])
-
-    def group(self, name: str) -> Views:
-        """The views below `name`: for a layer's name its weight, bias …"""
-        return self.views.group(name)
 
     def member(self, index: int | Shape) -> FlatBuffer:
         """One member of a stack, sharing its memory."""

@@ -83,6 +83,17 @@ class Plan(Settings):
     def metric_parts(self) -> Mapping[str, Metric]:
         return {name: metric(name) for name in self.metrics}
 
+    @cached_property
+    def rate_stays(self) -> bool:
+        """Whether every step is taken with the optimizer's own learning rate."""
+        return isinstance(self.schedule, ConstantRate) and not self.warmup
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether a step is the optimizer's update and nothing else."""
+        penalties = self.l1 or self.l2 or self.optimizer.weight_decay
+        return not (penalties or self.clip_norm or self.clip_value or self.network.frozen_spans)
+
     @property
     def monitors(self) -> dict[str, str]:
         """Which metric decides what."""
@@ -95,7 +106,8 @@ class Plan(Settings):
     def why_ended(self, ended: str | None) -> str | None:
         """The sentence for one of nn.state.ENDINGS; None when the epochs were simply done."""
         if ended == "early_stopping" and self.early_stopping is not None:
-            return f"{self.early_stopping.monitor} had not improved for {self.early_stopping.patience} epochs"
+            patience = self.early_stopping.patience
+            return f"{self.early_stopping.monitor} had not improved for {patience} epoch{'s' if patience > 1 else ''}"
         if ended == "target" and self.target is not None:
             return f"{self.target.monitor} reached {self.target.value:g}"
         return f"{self.max_seconds:g} s of training were used up" if ended == "max_seconds" else None

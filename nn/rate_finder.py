@@ -7,7 +7,7 @@ then explodes. A good rate lies where it falls fastest. Nothing of the training 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from nn.training import Diverged, Loop
 
 SMOOTHING = 0.95  # how much of the running mean of losses stays from step to step
 EXPLODED = 4.0  # so many times the lowest loss ends the search
+SETTLING = 0.1  # the share of the steps, the first ones, whose loss is the noise of a few batches
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,26 @@ def find_rate(
     plan = replace(plan, schedule=ConstantRate(), warmup=0.0, accumulate=1, early_stopping=None, target=None)
     state = State.start(plan, begin=begin)
     loop = Loop(plan, state, data)
-    losses: list[float] = []
+    smoothed: list[float] = []
+    least, settled = math.inf, int(SETTLING * steps)
     with np.errstate(all="ignore"):
-        for rate, batch in zip(rates, _endless(loop), strict=False):
-            try:
-                loop.differentiate(batch)
-            except Diverged:
+        for loss in _smoothed(_losses(loop, rates)):
+            smoothed.append(loss)
+            least = min(loss, least) if len(smoothed) > settled else math.inf
+            if loss > EXPLODED * least:
                 break
-            losses.append(loop.loss)
-            loop.update(float(rate))
-            if _smoothed(losses)[-1] > EXPLODED * _smoothed(losses).min():
-                break
-    return _suggested(rates[: len(losses)], _smoothed(losses))
+    return _suggested(rates[: len(smoothed)], np.array(smoothed), settled)
+
+
+def _losses(loop: Loop, rates: Array) -> Iterator[float]:
+    """The loss before each step, as long as it is finite."""
+    for rate, batch in zip(rates, _endless(loop), strict=False):
+        try:
+            loop.differentiate(batch)
+        except Diverged:
+            return
+        yield loop.loss
+        loop.update(float(rate))
 
 
 def _endless(loop: Loop) -> Iterator[Batch]:
@@ -69,20 +78,19 @@ def _endless(loop: Loop) -> Iterator[Batch]:
         yield from minibatches(loop.data, loop.targets, loop.labels, order, loop.plan.batch_size)
 
 
-def _smoothed(losses: list[float]) -> Array:
+def _smoothed(losses: Iterable[float]) -> Iterator[float]:
     """The running mean of the losses, corrected for its start at 0, as Adam's."""
-    mean, found = 0.0, []
+    mean = 0.0
     for number, loss in enumerate(losses, 1):
         mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-        found.append(mean / (1 - SMOOTHING**number))
-    return np.array(found)
+        yield mean / (1 - SMOOTHING**number)
 
 
-def _suggested(rates: Array, losses: Array) -> Rates:
-    """The rate where the loss falls fastest, before it is lowest; the first tenth is noise of a few batches."""
-    begin, end = len(losses) // 10, int(losses.argmin()) + 1 if len(losses) else 0
-    if end - begin < 5 or not math.isfinite(losses[0]):
+def _suggested(rates: Array, losses: Array, settled: int) -> Rates:
+    """The rate where the loss falls fastest between the step where it has settled and the one where it is lowest."""
+    end = settled + int(losses[settled:].argmin()) + 1 if len(losses) > settled else 0
+    if end - settled < 5:
         raise ValueError("the loss does not fall at any of these learning rates; begin with a lower one")
     width = max(1, len(losses) // 20)
     slopes = np.convolve(np.gradient(losses), np.full(width, 1 / width), mode="same")
-    return Rates(rates, losses, float(rates[begin + slopes[begin:end].argmin()]))
+    return Rates(rates, losses, float(rates[settled + slopes[settled:end].argmin()]))

@@ -31,7 +31,7 @@ COUNTERS: Mapping[str, type] = {
     "ended": str,
 }
 MAYBE = {"best_epoch", "best_value", "wait_value", "rate_value", "ended"}  # None until an epoch has ended
-ENDINGS = ("epochs", "early_stopping", "target", "max_seconds")
+ENDINGS = ("epochs", "early_stopping", "target", "max_seconds")  # after the first, the names of the plan's settings
 
 
 @dataclass
@@ -216,7 +216,7 @@ def _checked_counters(plan: Plan, counters: Mapping[str, Any]) -> dict[str, Any]
         _check_number(name, counters[name], kind)
     totals = Totals.from_document(plan.metric_parts, counters["totals"])
     _checked_table(counters, "generators", ("shuffle", "noise"))
-    _check_consistent(plan, counters)
+    _check_consistent(plan, counters, totals)
     # JSON may have written 1.0 as 1.
     values = {name: _as(kind, counters[name]) for name, kind in COUNTERS.items()}
     return {**values, "totals": totals}
@@ -244,16 +244,18 @@ def _check_number(name: str, value: Any, kind: type) -> None:
         raise ValueError(f"checkpoint: {name} is {value!r}, which is not a {kind.__name__} that it can be")
 
 
-def _check_consistent(plan: Plan, counters: Mapping[str, Any]) -> None:
+def _check_consistent(plan: Plan, counters: Mapping[str, Any], totals: Totals) -> None:
     """Counters that are each possible may be impossible together."""
     epoch, cursor, best_epoch = counters["epoch"], counters["cursor"], counters["best_epoch"]
+    ended, group = counters["ended"], plan.batch_size * plan.accumulate
     faults = {
         f"{epoch} epochs are done of {plan.epochs}": epoch > plan.epochs,
-        f"the cursor {cursor} is not at a batch of {plan.batch_size}": cursor % plan.batch_size != 0,
+        f"the cursor {cursor} is not at an update of {group} samples": cursor % group != 0,
+        f"the totals are of {totals.samples} samples at {cursor}": totals.samples != cursor,
         f"the best epoch is {best_epoch} after {epoch}": best_epoch is not None and not 1 <= best_epoch <= epoch,
         "the best epoch and its value do not go together": (best_epoch is None) != (counters["best_value"] is None),
-        f"it says {counters['ended']} after {epoch} epochs": (counters["ended"] is None) != (epoch < plan.epochs)
-        and counters["ended"] not in ENDINGS[1:],
+        f"it says {ended} after {epoch} epochs": (ended is None) != (epoch < plan.epochs) and ended not in ENDINGS[1:],
+        f"it was ended by {ended}, which is not in the plan": ended in ENDINGS[1:] and getattr(plan, ended) is None,
     }
     for sentence, wrong in faults.items():
         if wrong:

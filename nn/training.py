@@ -14,7 +14,7 @@ from nn.data import Batch, Data, in_order, minibatches
 from nn.descent import average, step
 from nn.metrics import is_better
 from nn.parameters import FlatBuffer
-from nn.plan import CONSTANT, EarlyStopping, Plan, Target
+from nn.plan import EarlyStopping, Plan, Target
 from nn.schedules import ReduceOnPlateau, warmed
 from nn.state import State, copy_generator
 from nn.totals import Totals
@@ -137,7 +137,7 @@ class Loop:
 
 def learning_rate(plan: Plan, state: State, updates: int) -> float:
     """That of the next step: the optimizer's, times the schedule's factor, times what plateaus made of it."""
-    if plan.schedule is CONSTANT and not plan.warmup:  # small networks take 40 µs a step
+    if plan.rate_stays:  # small networks take 40 µs a step
         return plan.optimizer.learning_rate
     steps, warmup = plan.epochs * updates, round(plan.warmup * updates)
     factor = warmed(plan.schedule, warmup, state.step, steps, updates)

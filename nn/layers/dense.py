@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -75,8 +76,15 @@ class Dense(Layer):
         dz = activation_function(self.activation).backward(z, y, dy, buffers)
         np.matmul(x.mT, dz, out=gradients["weight"])  # (..., fan_in, batch) @ (..., batch, units)
         if self.bias:
-            np.add.reduce(dz, axis=-2, out=gradients["bias"])
+            np.matmul(ones(dz.shape[-2], dz.dtype), dz, out=gradients["bias"])  # half the time of add.reduce
         if not input_gradient:
             return None
         dx = buffers.array("dx", (*dz.shape[:-1], x.shape[-1]), dz.dtype)
         return np.matmul(dz, parameters["weight"].mT, out=dx)
+
+
+@lru_cache(maxsize=32)
+def ones(length: int, dtype: np.dtype[Any]) -> Array:
+    found = np.ones(length, dtype)
+    found.flags.writeable = False
+    return found

@@ -12,6 +12,8 @@ from nn.losses.base import LOSSES, Loss, Shares, by_row
 from nn.losses.classes import check_class_labels, label_places
 from nn.registry import setting
 
+SHORT = 32  # rows of fewer numbers
+
 
 @LOSSES.register("cross_entropy")
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class CrossEntropy(Loss):
         shape, dtype = outputs.shape, outputs.dtype
         rows = shape[:-1]
         shifted = buffers.array("gradient", shape, dtype)
-        np.subtract(outputs, np.maximum.reduce(outputs, axis=-1, keepdims=True), out=shifted)
+        np.subtract(outputs, row_maxima(outputs, buffers)[..., None], out=shifted)
         places = label_places(targets, shape[-1], buffers)
         losses, flat = buffers.array("losses", rows, dtype), shifted.reshape(-1)
         flat.take(places, out=losses, mode="clip")  # "clip" writes to out without a copy
@@ -65,6 +67,17 @@ class CrossEntropy(Loss):
             shares = shares * (1 - self.label_smoothing)
         flat[places] -= shares  # the places are distinct: one for each sample
         return exponentials
+
+
+def row_maxima(outputs: Array, buffers: Buffers) -> Array:
+    """The largest of each row (...). NumPy goes through short rows one number at a time, so their copy is turned."""
+    *stack, batch, width = outputs.shape
+    if width >= SHORT:
+        maxima: Array = np.maximum.reduce(outputs, axis=-1)
+        return maxima
+    turned = buffers.array("turned", (*stack, width, batch), outputs.dtype)
+    turned[...] = outputs.mT
+    return np.maximum.reduce(turned, axis=-2, out=buffers.array("maxima", (*stack, batch), outputs.dtype))
 
 
 def softmax(logits: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,15 +56,13 @@ def weight_decay_setting(default: float = 0.0) -> Any:
     return setting(default, least=0, doc="how fast weights shrink on their own, in shares of learning_rate")
 
 
-def blocks(*vectors: Array) -> Iterator[tuple[Array, ...]]:
+def blocks(*vectors: Array) -> Iterable[tuple[Array, ...]]:
     """The vectors piece by piece, so that a step's many passes find each piece in the cache."""
+    if vectors[0].nbytes <= BLOCK:  # small networks take 40 µs a step: no generator for them
+        return (vectors,)
     flat = [vector.reshape(-1, copy=False) for vector in vectors]
     size, length = flat[0].size, BLOCK // flat[0].itemsize
-    if size <= length:
-        yield tuple(flat)
-        return
-    for start in range(0, size, length):
-        yield tuple([vector[start : start + length] for vector in flat])
+    return (tuple([vector[start : start + length] for vector in flat]) for start in range(0, size, length))
 
 
 def blocks_and_scratch(*vectors: Array) -> Iterator[tuple[Array, ...]]:
@@ -72,4 +70,4 @@ def blocks_and_scratch(*vectors: Array) -> Iterator[tuple[Array, ...]]:
     first = vectors[0]
     scratch = np.empty(min(first.size, BLOCK // first.itemsize), first.dtype)
     for pieces in blocks(*vectors):
-        yield *pieces, scratch[: pieces[0].size]
+        yield *pieces, scratch[: pieces[0].size].reshape(pieces[0].shape)

@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from nn import Array, Data, ImageAugmentation, Loss, Network, Plan, Preparation
-from service.assembly.division import check_weights, split, with_stratify
+from service.assembly.division import split, with_stratify
 from service.assembly.inputs import check_augment, indicated, preparation, prepared
-from service.assembly.judging import check_monitors, class_weights, loss_of, with_loss, with_metrics
+from service.assembly.judging import (
+    check_monitors,
+    check_weights,
+    class_weights,
+    loss_of,
+    row_weights,
+    with_loss,
+    with_metrics,
+)
 from service.assembly.layers import check_batches, check_numbers, input_shape, network, with_output_layer
 from service.assembly.report import Report, notes, report
 from service.datasets import Dataset, Schema
@@ -86,7 +92,6 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     resolved = with_metrics(resolved, schema, loss)
     resolved = with_stratify(resolved, dataset)
     rows = split(resolved, dataset)
-    check_weights(resolved, dataset, *rows[:2])
     made = preparation(resolved, schema, indicated(resolved, dataset, rows[0]))
     check_augment(resolved, schema, made)
     shape = input_shape(resolved, schema, made)
@@ -97,6 +102,7 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     check_monitors(resolved, len(rows[1]) > 0)
     plan = _plan(resolved, made_of, loss)
     weights = class_weights(resolved, dataset, rows[0])
+    check_weights(resolved, dataset, weights, rows)
     told = (*notes(spec, resolved, schema, shape, added), *_begun(resolved, plan.network, begin))
     return Outline(resolved, schema, plan, *rows, weights, made, added, begin, told)
 
@@ -132,7 +138,9 @@ def _begun(spec: Spec, network: Network, begin: Weights | None) -> tuple[str, ..
     views = begin.parameters.views
     fitting = {name for name, shape in network.parameter_shapes.items() if name in views and views[name].shape == shape}
     taken = [name for name, sizes in zip(network.names, network.sizes, strict=True) if sizes and fitting >= set(sizes)]
-    new = [name for name, sizes in zip(network.names, network.sizes, strict=True) if sizes and name not in taken]
+    new = [name for name, sizes in zip(network.names, network.sizes, strict=True) if sizes and not fitting & set(sizes)]
+    parts = [name for sizes in network.sizes for name in sizes if name not in fitting]  # of layers taken in part
+    new += [name for name in parts if not name.startswith(tuple(f"{layer}." for layer in new))]
     if not taken:
         sentence = f"no layer has the name and shape of one of run {spec.begin.run} ({', '.join(views)})"
         raise spec.error(("begin", "run"), f"{sentence}; `trainyard runs show {spec.begin.run} --json` shows its spec")
@@ -167,18 +175,10 @@ def _kept_scaler(found: Outline) -> Mapping[str, Array] | None:
 
 def _data(found: Outline, dataset: Dataset, scaler: Mapping[str, Array], rows: Array, features: Array) -> Data:
     """The rows with these features in the shape the network takes. Images are scaled when they are used, see `Data`."""
-    shape, labels, weights = found.plan.network.input_shape, dataset.labels[rows], _row_weights(found, dataset, rows)
+    shape, labels = found.plan.network.input_shape, dataset.labels[rows]
+    weights = row_weights(found.spec, dataset, found.class_weights, rows)
     if dataset.schema.dtype == "uint8" or found.spec.data.augment is not None:
         images = found.preparation.filled(features, scaler).reshape(-1, *shape)
         shift, scale = (scaler[name].reshape(shape) if name in scaler else None for name in ("shift", "scale"))
         return Data(images, labels, weights, shift, scale)
     return Data(prepared(found.preparation, features, scaler).reshape(-1, *shape), labels, weights)
-
-
-def _row_weights(found: Outline, dataset: Dataset, rows: Array) -> Array | None:
-    """How much each of the rows counts: its own weight times its class's. The losses of all splits are weighted."""
-    own = dataset.weights[rows] if dataset.weights is not None and found.spec.data.weights is not None else None
-    if found.class_weights is None:
-        return own
-    by_class: Array = found.class_weights[dataset.labels[rows]]
-    return by_class if own is None else np.multiply(own, by_class)

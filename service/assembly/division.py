@@ -38,8 +38,8 @@ def split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
     asked = spec.data.split
     try:
         if asked.column is not None:
-            return given_indices(_told(spec, dataset.parts, ("data", "split", "column")))
-        groups = None if asked.group is None else _told(spec, dataset.groups, ("data", "split", "group"))
+            return given_indices(told(spec, dataset.parts, ("data", "split", "column")))
+        groups = None if asked.group is None else told(spec, dataset.groups, ("data", "split", "group"))
         if asked.folds is not None:
             stratify = bool(asked.stratify)
             return fold_indices(dataset.labels, asked.folds, asked.fold, asked.test, stratify, spec.seed, groups)
@@ -50,19 +50,8 @@ def split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
         raise spec.error(("data", "split"), str(error)) from None
 
 
-def _told(spec: Spec, array: Array | None, place: Path) -> Array:
+def told(spec: Spec, array: Array | None, place: Path) -> Array:
     """What the dataset says of its rows. Raises SpecError if it does not."""
     if array is None:
         raise spec.error(place, f"{spec.data.source} was stored without this column")
     return array
-
-
-def check_weights(spec: Spec, dataset: Dataset, train_rows: Array, validation_rows: Array) -> None:
-    """Raise SpecError if a part has no row that counts: its mean loss would be of nothing."""
-    if spec.data.weights is None:
-        return
-    place = ("data", "weights")
-    weights = _told(spec, dataset.weights, place)
-    for part, rows in (("training", train_rows), ("validation", validation_rows)):
-        if len(rows) and not weights[rows].any():
-            raise spec.error(place, f"the weights of all {part} rows are 0")

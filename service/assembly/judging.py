@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nn import LOSSES, METRICS, Array, Loss, base_name, fitting, metric
+from service.assembly.division import told
 from service.datasets import Dataset, Schema
 from service.spec import Spec
 from service.spec.errors import Path, listed, nearest
@@ -100,7 +103,25 @@ def class_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> Array | No
             suggestion = f"; did you mean '{near}'?" if near else ""
             known = listed(schema.classes[:12]) + (" …" if len(schema.classes) > 12 else "")
             raise spec.error((*place, name), f"there is no class '{name}'{suggestion} (classes: {known})")
-    weights = np.array([wanted.get(name, 1.0) for name in schema.classes], np.float32)
-    if not weights[dataset.labels[train_rows]].any():
-        raise spec.error(place, "every class of the training rows weighs 0; there is nothing to learn from")
-    return weights
+    return np.array([wanted.get(name, 1.0) for name in schema.classes], np.float32)
+
+
+def row_weights(spec: Spec, dataset: Dataset, by_class: Array | None, rows: Array) -> Array | None:
+    """How much each of the rows counts: its own weight times its class's. The losses of all splits are weighted."""
+    own = None if spec.data.weights is None else told(spec, dataset.weights, ("data", "weights"))[rows]
+    if by_class is None:
+        return own
+    found: Array = by_class[dataset.labels[rows]]
+    return found if own is None else np.multiply(own, found)
+
+
+def check_weights(spec: Spec, dataset: Dataset, by_class: Array | None, parts: Sequence[Array]) -> None:
+    """Raise SpecError if the training, validation or test rows all count nothing: their mean loss would be of none."""
+    for part, rows in zip(("training", "validation", "test"), parts, strict=True):
+        weights = row_weights(spec, dataset, by_class, rows)
+        if weights is None or not len(rows) or weights.any():
+            continue
+        by_row = row_weights(spec, dataset, None, rows)
+        if by_row is not None and not by_row.any():
+            raise spec.error(("data", "weights"), f"the weights of all {part} rows are 0")
+        raise spec.error(("train", "class_weights"), f"with these weights no {part} row counts; raise one above 0")
