@@ -115,4 +115,11 @@ class Network(Chain):
 def _settings_text(layer: Layer) -> str:
     """The settings that say something: units=128, activation=relu, without defaults that were left alone."""
     given = [(field, getattr(layer, field.name)) for field in dataclasses.fields(layer)]
-    return ", ".join(f"{field.name}={value}" for field, value in given if value != field.default)
+    return ", ".join(f"{field.name}={_value_text(value)}" for field, value in given if value != field.default)
+
+
+def _value_text(value: Any) -> str:
+    """A branch is told by the kinds of its layers: their settings would fill the screen."""
+    if isinstance(value, tuple) and all(isinstance(item, Layer) for item in value):
+        return f"[{', '.join(item.kind for item in value)}]"
+    return str(value)
