@@ -51,20 +51,26 @@ def he_normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator
 
 @INITIALIZERS.register("lecun_uniform")
 def lecun_uniform(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """Uniform in ±sqrt(3 / fan_in), which has LeCun's variance of 1 / fan_in. LeCun et al. (1998), eq. 16."""
+    """Uniform in ±sqrt(3 / fan_in), which has LeCun's variance of 1 / fan_in.
+
+    LeCun et al. (1998), "Efficient BackProp", eq. 16.
+    """
     limit = math.sqrt(3 / fan_in)
     weight[...] = rng.uniform(-limit, limit, weight.shape)
 
 
 @INITIALIZERS.register("lecun_normal")
 def lecun_normal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """Normal with variance 1 / fan_in, for SELU. LeCun et al. (1998), eq. 16; Klambauer et al. (2017)."""
+    """Normal with variance 1 / fan_in, for SELU. Klambauer et al. (2017).
+
+    The variance is that of LeCun et al. (1998), "Efficient BackProp", eq. 16.
+    """
     weight[...] = rng.normal(0, math.sqrt(1 / fan_in), weight.shape)
 
 
 @INITIALIZERS.register("orthogonal")
 def orthogonal(weight: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """A random rotation: the columns (or, where they are fewer, the rows) are at right angles and of length 1.
+    """Columns (or, where they are fewer, rows) at right angles to each other and of length 1: a random rotation.
 
     Saxe et al. (2014), section 3. A weight of more than two axes is taken as (all the others, outputs). The Q of a
     normal matrix is a fair draw once the signs of R's diagonal are taken out of it: Mezzadri (2007), section 5.

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from service.store.records import RunRecord
 
-HEADLINES = ("test_accuracy", "val_accuracy", "val_r2", "val_loss", "accuracy", "loss")
+HEADLINES = (
+    *("test_accuracy", "val_accuracy", "test_r2", "val_r2", "test_mae", "val_mae"),
+    *("test_loss", "val_loss", "accuracy", "loss"),
+)
 
 
 def headline(run: RunRecord) -> str:

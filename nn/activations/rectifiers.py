@@ -14,7 +14,7 @@ from nn.arrays import Array, Buffers
 @ACTIVATIONS.register("linear")
 @dataclass(frozen=True)
 class Linear(ActivationFunction):
-    """y = x."""
+    """y = x: nothing is changed, as the outputs of a network need it for most losses."""
 
     increasing: ClassVar[bool] = True
 

@@ -14,7 +14,7 @@ from nn.arrays import Array, Buffers
 @ACTIVATIONS.register("tanh")
 @dataclass(frozen=True)
 class Tanh(ActivationFunction):
-    """y = tanh(x), with the slope 1 - y²."""
+    """y = tanh(x): between -1 and 1, symmetric about 0. The slope is 1 - y²."""
 
     increasing: ClassVar[bool] = True
 
@@ -30,7 +30,7 @@ class Tanh(ActivationFunction):
 @ACTIVATIONS.register("sigmoid")
 @dataclass(frozen=True)
 class Sigmoid(ActivationFunction):
-    """y = 1 / (1 + exp(-x)), with the slope y(1 - y)."""
+    """y = 1 / (1 + exp(-x)): between 0 and 1, a probability. The slope is y (1 - y)."""
 
     increasing: ClassVar[bool] = True
 

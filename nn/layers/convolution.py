@@ -59,7 +59,7 @@ class Convolution(Layer):
     dilation: int = setting(1, least=1, doc="how far apart a filter's cells are")
     activation: str = setting("linear", choices=ACTIVATIONS, doc="what is applied to the outputs")
     initializer: str | None = setting(
-        None, choices=INITIALIZERS, doc="how the weights begin; unless told, He for relu and Glorot otherwise"
+        None, choices=INITIALIZERS, doc="how the weights begin; unless told, by the rule that the activation names"
     )
     bias: bool = setting(True, doc="whether each filter has a bias")
 

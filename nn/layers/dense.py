@@ -18,7 +18,8 @@ from nn.registry import setting
 class Dense(Layer):
     """y = activation(x @ weight + bias), every input connected to every unit.
 
-    x (..., batch, fan_in), weight (..., fan_in, units), bias (..., units), y (..., batch, units).
+    x (..., batch, fan_in), weight (..., fan_in, units), bias (..., units), y (..., batch, units). Rosenblatt (1958),
+    with one unit and a step as its activation.
     """
 
     input_axes: ClassVar[frozenset[int] | None] = frozenset({1})
@@ -26,7 +27,7 @@ class Dense(Layer):
     units: int = setting(least=1, doc="how many outputs")
     activation: str = setting("linear", choices=ACTIVATIONS, doc="what is applied to the outputs")
     initializer: str | None = setting(
-        None, choices=INITIALIZERS, doc="how the weights begin; unless told, He for relu and Glorot otherwise"
+        None, choices=INITIALIZERS, doc="how the weights begin; unless told, by the rule that the activation names"
     )
     bias: bool = setting(True, doc="whether each unit has a bias")
 

@@ -20,8 +20,12 @@ class Embedding(Layer):
     layer above is initialised for inputs of variance 1. A number has no slope: the input's gradient is 0.
     """
 
-    vocabulary: int = setting(least=1, most=2**24, doc="how many numbers there are; features hold no more exactly")
-    units: int = setting(least=1, doc="how long the vector of each is")
+    vocabulary: int = setting(
+        least=1,
+        most=2**24,
+        doc="how many different numbers there are; float32, in which features are kept, counts no further",
+    )
+    units: int = setting(least=1, doc="how long the vector of each number is")
 
     input_axes: ClassVar[frozenset[int] | None] = frozenset({1})
 

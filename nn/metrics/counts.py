@@ -43,7 +43,7 @@ class CountsMetric(Metric):
 @METRICS.register("precision")
 @dataclass(frozen=True)
 class Precision(CountsMetric):
-    """Of the samples told to be of a class, the share that are; the mean over the classes (macro).
+    """right / told: of the samples told to be of a class, the share that are; the mean over the classes (macro).
 
     As in scikit-learn with zero_division=0, here and in recall and f1: a class that is never told counts 0, and one
     that is neither told nor there is left out.
@@ -56,7 +56,7 @@ class Precision(CountsMetric):
 @METRICS.register("recall")
 @dataclass(frozen=True)
 class Recall(CountsMetric):
-    """Of the samples of a class, the share told to be; the mean over the classes (macro)."""
+    """right / there: of the samples of a class, the share told to be; the mean over the classes (macro)."""
 
     def _ratio(self, right: Array, told: Array, there: Array) -> Array:
         return ratio(right, there)
@@ -65,7 +65,7 @@ class Recall(CountsMetric):
 @METRICS.register("f1")
 @dataclass(frozen=True)
 class F1(CountsMetric):
-    """The harmonic mean of a class's precision and recall; the mean over the classes (macro)."""
+    """2 / (1 / precision + 1 / recall), their harmonic mean, of each class; the mean over the classes (macro)."""
 
     def _ratio(self, right: Array, told: Array, there: Array) -> Array:
         return ratio(2 * right, told + there)

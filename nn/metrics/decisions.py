@@ -17,7 +17,8 @@ from nn.registry import setting
 class Accuracy(Metric):
     """The share of samples whose largest output is the label's.
 
-    For several labels at once it is the share of right answers over samples and labels (1 minus the Hamming loss).
+    With one output for two classes, the second is told where it is above 0. For several labels at once it is the share
+    of right answers over samples and labels (1 minus the Hamming loss).
     """
 
     direction: ClassVar[Direction] = "higher"

@@ -36,7 +36,9 @@ def lr_find(
     if json:
         print_json({"suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": found.losses.tolist()})
         return
-    print(curve(found.rates.tolist(), found.losses.tolist(), "loss by learning rate", logarithmic=True))
+    # The explosion at the end would flatten everything before it.
+    losses = found.losses.clip(max=1.5 * found.losses[0])
+    print(curve(found.rates.tolist(), losses.tolist(), "loss by learning rate", logarithmic=True))
     print()
     print(f"suggestion: {found.suggestion:.2g}, where the loss falls fastest")
     name = loaded.optimizer.name

@@ -75,7 +75,7 @@ def show_report(report: Report) -> None:
         (layer.number, f"{layer.kind} {layer.settings}", _shape(layer.output_shape), f"{layer.parameters:,}")
         for layer in report.layers
     ]
-    print_table([">#", "LAYER", ">OUTPUT", ">PARAMETERS"], [("", "input", _shape(report.input_shape), ""), *rows])
+    print_table([">#", "~LAYER", ">OUTPUT", ">PARAMETERS"], [("", "input", _shape(report.input_shape), ""), *rows])
     print()
     print_facts(
         [

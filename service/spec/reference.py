@@ -14,7 +14,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from nn import ACTIVATIONS, FILLS, INITIALIZERS, LAYERS, LOSSES, METRICS, OPTIMIZERS, SCALERS, SCHEDULES
+from nn import (
+    ACTIVATIONS,
+    FILLS,
+    INITIALIZERS,
+    LAYERS,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+    SCALERS,
+    SCHEDULES,
+    ActivationFunction,
+)
 from nn.registry import field_types, item_type
 from service.spec.parts import Choice, Settings
 from service.spec.schema import VERSION, Spec
@@ -43,8 +54,8 @@ def reference() -> str:
         (
             "Metrics",
             "What `metrics` can list: measured every epoch on the training rows while the weights change, on "
-            "validation as `val_…`, and once on test with the best weights as `test_…`; "
-            "`trainyard evaluate` shows all that fit.",
+            "validation as `val_…`, and once on test with the best weights as `test_…`; `trainyard evaluate` shows all "
+            "that fit.",
             METRICS,
         ),
     )
@@ -56,7 +67,7 @@ def reference() -> str:
     for title, sentence, registry in parts:
         lines += ["", f"## {title}", "", sentence]
         for name, part in registry.items():
-            lines += ["", f"### {name}", "", inspect.getdoc(part) or "", *_settings(part)]
+            lines += ["", f"### {name}", "", inspect.getdoc(part) or "", *_first_weights(part), *_settings(part)]
     return "\n".join(lines) + "\n"
 
 
@@ -135,6 +146,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, Choice):
         return f"`{value.name}`"
     return "" if isinstance(value, BaseModel) else f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def _first_weights(part: Any) -> list[str]:
+    """How the weights below an activation begin, which each activation names itself."""
+    named = isinstance(part, type) and issubclass(part, ActivationFunction)
+    return ["", f"Weights below it begin as `{part.initializer}` unless told otherwise."] if named else []
 
 
 def _settings(part: Any) -> list[str]:

@@ -195,12 +195,14 @@ class DataSection(Strict):
     """What to learn from."""
 
     source: OneLine = Field(
-        description="a built-in dataset, a registered one, or a file (CSV, Parquet, npz, idx) relative to the spec"
+        description="a built-in dataset, or a file relative to the spec: CSV, TSV, Parquet, npz, idx or a folder of idx"
     )
     target: Names | None = Field(
         None, description="the column that holds the labels, or several for regression and multilabel"
     )
-    features: Names | None = Field(None, description="the columns to learn from; unless told, all others")
+    features: Names | None = Field(
+        None, description="the columns to learn from; unless told, all that have no other use"
+    )
     task: Literal["classification", "regression", "multilabel"] | None = Field(
         None,
         description="what the labels are: classes, numbers, or several columns of 0 and 1; unless told, the loss "
@@ -262,16 +264,27 @@ class TrainSection(Strict):
     warmup: float = Field(
         0.0, ge=0, le=1_000_000, description="epochs in which the learning rate rises from 0 before its schedule begins"
     )
-    l1: float = Field(0.0, ge=0, description="added to the gradient of each weight: this times its sign")
+    l1: float = Field(
+        0.0, ge=0, description="added to the gradient of each weight: this times its sign. As with l2, not to biases"
+    )
     l2: float = Field(
         0.0,
         ge=0,
         description="added to the gradient of each weight: this times the weight. Not to biases; not in the loss shown",
     )
-    clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened to this")
-    clip_value: float | None = Field(None, gt=0, description="largest entry of a gradient; larger ones become this")
+    clip_norm: float | None = Field(
+        None, gt=0, description="the longest a step's gradient may be; a longer one is shortened to this"
+    )
+    clip_value: float | None = Field(
+        None,
+        gt=0,
+        description="the largest that an entry of the gradient may be, either way; a larger one becomes this",
+    )
     average: float | None = Field(
-        None, gt=0, lt=1, description="keep a moving average of the weights with this decay, judge and save that"
+        None,
+        gt=0,
+        lt=1,
+        description="keep a moving average of the weights with this decay; it is judged and saved in their place",
     )
     class_weights: ClassWeights = Field(
         None,
@@ -279,7 +292,8 @@ class TrainSection(Strict):
         "classes to numbers, 1 for those it leaves out",
     )
     freeze: list[Annotated[int, Field(ge=1)]] = Field(
-        default=[], description="numbers of the layers, from 1, that keep the parameters they begin with"
+        default=[],
+        description="numbers of the layers, from 1, that keep the parameters they begin with, as in fine-tuning",
     )
     early_stopping: EarlyStoppingSettings | None = Field(None, description="stop when a metric no longer improves")
     target: TargetSettings | None = Field(None, description="stop when a metric is good enough")
@@ -313,7 +327,9 @@ class Spec(Strict):
         description="the layers from input to output; the output layer may be left out, the labels decide it"
     )
     loss: LossChoice | None = Field(
-        None, description="what is minimised; unless told, cross_entropy for classes and mse for numbers"
+        None,
+        description="what is minimised; unless told, cross_entropy for classes, mse for numbers and "
+        "binary_cross_entropy for several labels at once",
     )
     optimizer: OptimizerChoice = Field(
         default_factory=lambda: OptimizerChoice.model_validate("adam"), description="how the parameters are moved"

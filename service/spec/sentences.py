@@ -101,6 +101,8 @@ def _sentence(kind: str, message: str, context: Mapping[str, Any], value: Any) -
             return "needs at least one item"
         case "string_too_long":
             return f"is longer than {context['max_length']} characters"
+        case "string_pattern_mismatch":
+            return f"must have the form {context['pattern']}{got}"
         case "finite_number":
             return f"expected a finite number{got}"
         case "sentence":

@@ -141,6 +141,7 @@ HEAD = "version: 1\ndata: {source: iris}\n"
         (MINIMAL.replace("16", "ten"), "network[0].dense.units: expected a whole number, got 'ten'"),
         (MINIMAL.replace("16", "16.0"), "network[0].dense.units: expected a whole number, got 16.0; write 16"),
         (MINIMAL.replace("16", "true"), "network[0].dense.units: expected a whole number, got true"),
+        (MINIMAL + "begin: {run: 1, sha256: 12ab}", "begin.sha256: must have the form ^[0-9a-f]{64}$, got '12ab'"),
         (MINIMAL.replace("16", "0"), "network[0].dense.units: must be at least 1, got 0"),
         (MINIMAL.replace("16", "99999999999"), "network[0].dense.units: must be at most 2147483647"),
         (MINIMAL + "  - dense:", "s.yaml:5:11: network[1].dense: missing key 'units' (how many outputs)"),
