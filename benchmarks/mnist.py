@@ -69,7 +69,7 @@ READERS = (
     Reader(
         "784-100-10 sigmoid, cross-entropy, L2, SGD, cosine",
         (nn.Dense(100, "sigmoid"), nn.Dense(10)),
-        nn.CrossEntropy(), nn.Sgd(0.5), epochs=60, batch_size=10, goal=0.978, 
+        nn.CrossEntropy(), nn.Sgd(0.5), epochs=60, batch_size=10, goal=0.978,
         more=(("l2", 1e-4), ("schedule", nn.CosineDecay())),
     ),
     Reader(
