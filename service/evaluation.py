@@ -99,9 +99,13 @@ def _split(assembly: Assembly, wanted: str | None) -> str:
 
 
 def _names(schema: Schema, loss: str) -> list[str]:
-    """Every metric that says something; of the family of top_k the one with 5 guesses, if there are more classes."""
-    names = {name: name for name in fitting(schema.task, loss)} | {"top_k": f"top_{GUESSES}"}
-    return [names[name] for name in fitting(schema.task, loss) if name != "top_k" or len(schema.classes) > GUESSES]
+    """Every metric that says something; of the family of top_k the one with 5 guesses, if there are more classes.
+
+    Where a row has one class, micro averages are the accuracy and not said again.
+    """
+    able = [name for name in fitting(schema.task, loss) if schema.task != "classification" or "_micro" not in name]
+    names = {name: name for name in able} | {"top_k": f"top_{GUESSES}"}
+    return [names[name] for name in able if name != "top_k" or len(schema.classes) > GUESSES]
 
 
 def _labels(schema: Schema, labels: Array) -> Array:
