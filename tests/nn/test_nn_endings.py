@@ -89,6 +89,15 @@ def test_with_early_stopping_every_ending_goes_back_to_the_best_weights(part):
     assert state.parameters.flat.tobytes() == state.best_parameters.flat.tobytes()
 
 
+def test_with_an_average_the_best_of_it_is_what_early_stopping_goes_back_to():
+    plan = small_plan(Adam(0.05), epochs=40, average=0.5, early_stopping=EarlyStopping(patience=2))
+    ended, _, history, state = endings(plan, validation=blobs(30, seed=7))
+    assert ended == "early_stopping"
+    assert state.best_epoch == len(history) - 2
+    best = state.best_parameters.flat.tobytes()
+    assert state.last_parameters.flat.tobytes() == state.parameters.flat.tobytes() == best
+
+
 def test_there_is_a_sentence_for_every_ending_but_the_usual():
     plan = small_plan(early_stopping=EarlyStopping(), target=Target("loss", 1.0), max_seconds=1.5)
     sentences = [plan.why_ended(ended) for ended in ENDINGS]

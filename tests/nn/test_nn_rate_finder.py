@@ -111,9 +111,3 @@ def test_an_easy_first_batch_is_not_taken_for_the_lowest_loss(monkeypatch):
 def test_a_loss_that_never_falls_is_told(data, bounds):
     with pytest.raises(ValueError, match="the loss does not fall at any of these learning rates"):
         find_rate(small_plan(Sgd()), data, *bounds)
-
-
-def test_many_steps_do_not_take_their_square():
-    """Each step's smoothed loss follows from the last one's: 5,000 steps take no 12 million additions."""
-    found = find_rate(Plan(Network([Dense(3)], (5,)), CrossEntropy(), Sgd()), blobs(30), 1e-6, 1e-2, steps=5000)
-    assert len(found.losses) == 5000
