@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nn import Array, Data, ImageAugmentation, Loss, Network, Plan, Preparation
+from nn import Array, Data, ImageAugmentation, Loss, Network, Plan, Preparation, fitting
 from service.assembly.division import check_weights, split, with_stratify
 from service.assembly.inputs import check_augment, indicated, preparation, prepared
 from service.assembly.judging import check_monitors, class_weights, loss_of, with_loss, with_metrics
 from service.assembly.layers import check_batches, check_numbers, input_shape, network, with_output_layer
+from service.assembly.memory import check_memory, memory_estimate
 from service.assembly.report import Report, notes, report
 from service.datasets import Dataset, Schema
 from service.spec import Spec
@@ -94,9 +95,10 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     made_of = network(resolved, shape)
     check_numbers(resolved, dataset)
     check_batches(resolved, made_of, len(rows[0]))
-    check_monitors(resolved, len(rows[1]) > 0)
+    check_monitors(resolved, fitting(schema.task, loss.kind), len(rows[1]) > 0)
     plan = _plan(resolved, made_of, loss)
-    weights = class_weights(resolved, dataset, rows[0])
+    check_memory(resolved, plan, memory_estimate(plan, dataset, len(rows[0]), len(rows[1])))
+    weights = class_weights(resolved, dataset, *rows[:2])
     told = (*notes(spec, resolved, schema, shape, added), *_begun(resolved, plan.network, begin))
     return Outline(resolved, schema, plan, *rows, weights, made, added, begin, told)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from nn import LOSSES, METRICS, Array, Loss, base_name, fitting, metric
@@ -49,8 +51,11 @@ def with_metrics(spec: Spec, schema: Schema, loss: Loss) -> Spec:
     return spec
 
 
-def check_monitors(spec: Spec, validated: bool) -> None:
-    """Raise SpecError if early stopping, the target or the schedule watches what is not measured every epoch."""
+def check_monitors(spec: Spec, able: Sequence[str], validated: bool) -> None:
+    """Raise SpecError if early stopping, the target or the schedule watches what is not measured every epoch.
+
+    `able` are the metrics that could be measured.
+    """
     watched: dict[Path, str] = {}
     if spec.train.early_stopping is not None:
         watched["train", "early_stopping", "monitor"] = spec.train.early_stopping.build().monitor
@@ -59,10 +64,10 @@ def check_monitors(spec: Spec, validated: bool) -> None:
     if spec.schedule.name == "reduce_on_plateau":
         watched["schedule", "reduce_on_plateau", "monitor"] = spec.schedule.build().monitor
     for place, monitor in watched.items():
-        _check_monitor(spec, place, monitor, validated)
+        _check_monitor(spec, place, monitor, able, validated)
 
 
-def _check_monitor(spec: Spec, place: Path, monitor: str, validated: bool) -> None:
+def _check_monitor(spec: Spec, place: Path, monitor: str, able: Sequence[str], validated: bool) -> None:
     measured = ["loss", *(spec.metrics or ())]
     running = [name for name in measured if name == "loss" or not metric(name).whole]
     known = [*(f"val_{name}" for name in measured if validated), *running]
@@ -73,17 +78,14 @@ def _check_monitor(spec: Spec, place: Path, monitor: str, validated: bool) -> No
     near = nearest(monitor, known)
     suggestion = f"; did you mean '{near}'?" if near else ""
     name = base_name(monitor)
-    if name in fitting_all() and name not in measured:
+    if monitor == name and name in measured:
+        suggestion = f"; it is measured on the validation rows alone, as 'val_{name}'" if validated else ""
+    elif name in able and (monitor == f"val_{name}" or not metric(name).whole):
         suggestion = f"; add it to metrics: [{', '.join([*(spec.metrics or ()), name])}]"
     raise spec.error(place, f"'{monitor}' is not measured{suggestion} (measured: {', '.join(known)})")
 
 
-def fitting_all() -> list[str]:
-    """Every metric that has a name of its own."""
-    return [name for name in METRICS if name != "top_k"]
-
-
-def class_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> Array | None:
+def class_weights(spec: Spec, dataset: Dataset, train_rows: Array, validation_rows: Array) -> Array | None:
     """How much a row of each class counts (classes,), float32. Raises SpecError for classes that there are not."""
     wanted, place, schema = spec.train.class_weights, ("train", "class_weights"), dataset.schema
     if wanted is None:
@@ -101,6 +103,8 @@ def class_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> Array | No
             known = listed(schema.classes[:12]) + (" …" if len(schema.classes) > 12 else "")
             raise spec.error((*place, name), f"there is no class '{name}'{suggestion} (classes: {known})")
     weights = np.array([wanted.get(name, 1.0) for name in schema.classes], np.float32)
-    if not weights[dataset.labels[train_rows]].any():
-        raise spec.error(place, "every class of the training rows weighs 0; there is nothing to learn from")
+    own = dataset.weights if dataset.weights is not None and spec.data.weights is not None else np.ones(len(dataset))
+    for part, rows, lost in (("training", train_rows, "learn from"), ("validation", validation_rows, "judge by")):
+        if len(rows) and not (weights[dataset.labels[rows]] * own[rows]).any():
+            raise spec.error(place, f"every class of the {part} rows weighs 0; there is nothing to {lost}")
     return weights
