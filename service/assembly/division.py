@@ -53,7 +53,7 @@ def split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
 def _told(spec: Spec, array: Array | None, place: Path) -> Array:
     """What the dataset says of its rows. Raises SpecError if it does not."""
     if array is None:
-        raise spec.error(place, f"{spec.data.source} was stored without this column")
+        raise spec.error(place, f"{spec.data.source} was stored without this column; name its file instead")
     return array
 
 
@@ -65,4 +65,4 @@ def check_weights(spec: Spec, dataset: Dataset, train_rows: Array, validation_ro
     weights = _told(spec, dataset.weights, place)
     for part, rows in (("training", train_rows), ("validation", validation_rows)):
         if len(rows) and not weights[rows].any():
-            raise spec.error(place, f"the weights of all {part} rows are 0")
+            raise spec.error(place, f"the weights of all {part} rows are 0; make one larger, or divide them otherwise")

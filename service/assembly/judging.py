@@ -80,8 +80,9 @@ def _check_monitor(spec: Spec, place: Path, monitor: str, able: Sequence[str], v
     name = base_name(monitor)
     if monitor == name and name in measured:
         suggestion = f"; it is measured on the validation rows alone, as 'val_{name}'" if validated else ""
-    elif name in able and (monitor == f"val_{name}" or not metric(name).whole):
-        suggestion = f"; add it to metrics: [{', '.join([*(spec.metrics or ()), name])}]"
+    elif name in able and monitor in (name, f"val_{name}"):
+        instead = f"watch 'val_{name}' and " if metric(name).whole and monitor == name else ""
+        suggestion = f"; {instead}add {name} to metrics: [{', '.join([*(spec.metrics or ()), name])}]"
     raise spec.error(place, f"'{monitor}' is not measured{suggestion} (measured: {', '.join(known)})")
 
 
@@ -106,5 +107,7 @@ def class_weights(spec: Spec, dataset: Dataset, train_rows: Array, validation_ro
     own = dataset.weights if dataset.weights is not None and spec.data.weights is not None else np.ones(len(dataset))
     for part, rows, lost in (("training", train_rows, "learn from"), ("validation", validation_rows, "judge by")):
         if len(rows) and not (weights[dataset.labels[rows]] * own[rows]).any():
-            raise spec.error(place, f"every class of the {part} rows weighs 0; there is nothing to {lost}")
+            raise spec.error(
+                place, f"every class of the {part} rows weighs 0, so there is nothing to {lost}; give one more"
+            )
     return weights

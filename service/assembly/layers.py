@@ -30,6 +30,8 @@ from service.spec import Spec
 from service.spec.errors import Path, listed
 from service.spec.schema import LayerChoice
 
+MOST_WORDS = 2**24  # float32 holds no more whole numbers exactly
+
 
 def input_shape(spec: Spec, schema: Schema, preparation: Preparation) -> Shape:
     """The shape of a sample as the first layer that minds takes it: a row of numbers, a series, an image.
@@ -49,7 +51,7 @@ def input_shape(spec: Spec, schema: Schema, preparation: Preparation) -> Shape:
                 advice = f"put reshape before {layer.kind}"
                 raise spec.error(place, f"{layer.kind} cannot be here: {error}; {advice}") from None
             if math.prod(shape) != preparation.width:
-                sentence = "words and empty cells of a table become inputs of their own, which are no series"
+                sentence = "words and empty cells of a table become inputs of their own, which are no series; remove it"
                 raise spec.error(place, f"{layer.kind} cannot be here: {sentence}")
             return shape
     return row
@@ -82,11 +84,11 @@ def network(spec: Spec, shape: Shape) -> Network:
     for place, number in enumerate(frozen):
         if number > len(spec.network):
             sentence = f"there is no layer {number}; the network has {len(spec.network)}, the output layer included"
-            raise spec.error(("train", "freeze", place), sentence)
+            raise spec.error(("train", "freeze", place), f"{sentence}; remove it")
     try:
         return Network([choice.build() for choice in spec.network], shape, frozen)
     except ValueError as error:
-        raise spec.error(("train", "freeze"), str(error)) from None
+        raise spec.error(("train", "freeze"), f"{error}; leave one of them out") from None
 
 
 def check_batches(spec: Spec, network: Network, rows: int) -> None:
@@ -130,7 +132,10 @@ def _check_vocabulary(spec: Spec, layer: Embedding, features: Array, place: Path
     if wrong.any():
         found = features[wrong].flat[0]
         sentence = f"the vocabulary is the whole numbers 0 to {layer.vocabulary - 1}, and the data holds {found:g}"
-        raise spec.error((*place, "vocabulary"), sentence)
+        largest = features.max()
+        numbers = bool((features == np.floor(features)).all()) and features.min() >= 0 and largest < MOST_WORDS
+        advice = f"make it {largest + 1:.0f}" if numbers else "number the words from 0 in the data"
+        raise spec.error((*place, "vocabulary"), f"{sentence}; {advice}")
 
 
 def _needed(spec: Spec, schema: Schema, loss: Loss) -> int:
@@ -202,6 +207,10 @@ def _advice(error: ShapeError) -> str:
     axes = len(error.input_shape)
     if error.needs.startswith("at least"):
         return "; make its size smaller, or add padding"
+    if error.kind == "reshape":
+        return f"; choose sides whose product is {math.prod(error.input_shape)}"
+    if error.needs.startswith("a branch that keeps"):
+        return "; change its layers so that it ends with what it began with"
     if error.kind == "dense" and axes > 1:
         return "; put flatten (or global_average_pool) before it"
     if axes == 1 and error.kind in ("conv1d", "conv2d", "max_pool", "average_pool", "global_average_pool"):
