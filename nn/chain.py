@@ -103,6 +103,19 @@ class Chain:
         """The names of the parameters that L1, L2 and weight decay act on."""
         return below(self.layers, "decayed") & self.parameter_shapes.keys()
 
+    def workspace(self, batch: int, *, training: bool, input_gradient: bool = False) -> int:
+        """How many numbers the layers' arrays hold for a batch, see `Layer.workspace`."""
+        shapes, first = dict(zip(self.names, self.shapes, strict=False)), 0 if input_gradient else self._first
+        return sum(
+            step.layer.workspace(
+                shapes[step.name],
+                batch,
+                training=training and index >= first,
+                input_gradient=training and (input_gradient or index > first),
+            )
+            for index, step in enumerate(self._steps)
+        )
+
     def run(
         self, parameters: Groups, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, list[Any]]:

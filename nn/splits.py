@@ -52,7 +52,7 @@ def given_indices(parts: Array) -> Split:
     """The split that the data itself states: 0 for training, 1 for validation, 2 for the test (n,)."""
     trained, validated, tested = (np.flatnonzero(parts == part) for part in range(3))
     if not len(trained):
-        raise ValueError("no sample is for training")
+        raise ValueError("no sample is for training; mark some of them so")
     return trained, validated, tested
 
 
@@ -84,7 +84,7 @@ def _deal(classes: list[Array], folds: int, rng: np.random.Generator) -> Array:
     """The fold of each sample (n,), as cards are dealt: class after class, shuffled, one to each fold in turn."""
     order = np.concatenate([rng.permutation(members) for members in classes])
     if len(order) < folds:
-        raise ValueError(f"{len(order)} samples are too few for {folds} folds")
+        raise ValueError(f"{len(order)} samples are too few for {folds} folds; make fewer")
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order)) % folds
     return number
@@ -104,14 +104,16 @@ def _deal_groups(groups: Array, folds: int, rng: np.random.Generator) -> Array:
 
 def _need_groups(groups: int, wanted: int, noun: str) -> None:
     if groups < wanted:
-        raise ValueError(f"{wanted} {noun} need {wanted} groups at least, and there are {groups}")
+        raise ValueError(f"{wanted} {noun} need {wanted} groups at least, and there are {groups}; make fewer")
 
 
 def _sizes(total: int, validation: float, test: float) -> Array:
     """How many samples validation and test have."""
     sizes = np.array([_count(part, total, name) for part, name in ((validation, "validation"), (test, "test"))])
     if sizes.sum() >= total:
-        raise ValueError(f"{total} samples are too few for {sizes[0]} in validation, {sizes[1]} in test and one more")
+        raise ValueError(
+            f"{total} samples are too few for {sizes[0]} in validation, {sizes[1]} in test and one more; lower them"
+        )
     return sizes
 
 
@@ -123,7 +125,7 @@ def _count(part: float, total: int, name: str) -> int:
         raise ValueError(f"{name} is a fraction from 0 to below 1 or a whole number of samples, got {part}")
     count = int(part * total + 0.5)
     if part > 0 and count == 0:
-        raise ValueError(f"{total} samples are too few: {part} of them for {name} is none")
+        raise ValueError(f"{total} samples are too few: {part} of them for {name} is none; raise it, or set it to 0")
     return count
 
 

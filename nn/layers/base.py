@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -49,6 +50,13 @@ class Layer(Settings):
 
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         """Fill one network's parameters in place; a stack is filled member by member."""
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        """How many numbers of 4 bytes its arrays hold for a batch, besides parameters: for estimates of memory.
+
+        Without `training` forward alone is computed; `input_gradient` as backward is told.
+        """
+        return batch * math.prod(self.output_shape(input_shape))
 
     def merged_with(self, following: Layer) -> Layer | None:
         """One layer that computes this one and the following faster than both, with the parameters of this one."""

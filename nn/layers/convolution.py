@@ -18,6 +18,7 @@ Chellapilla et al. (2006), section 3, unrolls both axes; this needs 1/kernel_hei
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -30,7 +31,7 @@ from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.initializers import INITIALIZERS
 from nn.layers.base import Layer
 from nn.layers.images import as_given, as_images, contiguous_rows, from_rows, reordered
-from nn.layers.windows import Windows, windows
+from nn.layers.windows import LARGEST, Windows, windows
 from nn.registry import setting
 
 PADDINGS = ("valid", "same")
@@ -51,7 +52,7 @@ class Convolution(Layer):
     """What both convolutions are told, and how they compute."""
 
     units: int = setting(least=1, doc="how many filters, which are the output's channels")
-    size: int = setting(least=1, doc="how many cells a filter covers along each axis")
+    size: int = setting(least=1, most=LARGEST, doc="how many cells a filter covers along each axis")
     stride: int = setting(1, least=1, doc="how far a filter moves")
     padding: str | int = setting(
         "valid", choices=PADDINGS, least=0, doc="`same` keeps the size with stride 1; a number adds as many zeros"
@@ -84,6 +85,18 @@ class Convolution(Layer):
         except ShapeError as error:
             raise ShapeError(error.needs, input_shape, kind=self.kind) from error
         return (*(axis.outputs for axis in along[2 - self.kernel_axes :]), self.units)
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        height, width = self.windows(input_shape[0], input_shape[-2])
+        cells = height.size * input_shape[-1] * width.size
+        made = height.outputs * width.outputs * self.units
+        each = columns_size(input_shape, height, width)
+        if self.dilation > 1 and height.size > 1:  # the matrices are no view
+            each += height.outputs * cells * width.outputs
+        each += made * (2 if activation_function(self.activation).needs_input else 1)
+        each += made if training else 0  # dy as rows
+        products = height.outputs * cells * self.units if training else 0
+        return batch * (each + input_gradient * input_workspace(input_shape, width)) + products
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         kernel_height = self.size if self.kernel_axes == 2 else 1
@@ -139,6 +152,16 @@ class Convolution(Layer):
             return None
         dx = input_gradient_of(parameters["weight"], matrix, height, widths, buffers)
         return as_given(from_rows(dx), axes)
+
+
+def columns_size(input_shape: Shape, height: Windows, width: Windows) -> int:
+    """How many numbers of a sample `unroll` keeps: its rows, and the columns with their padding."""
+    return math.prod(input_shape) + height.padded * input_shape[-1] * width.size * width.outputs
+
+
+def input_workspace(input_shape: Shape, width: Windows) -> int:
+    """How many numbers of a sample `input_gradient_of` keeps: one row of columns, and all rows of dx."""
+    return input_shape[-1] * width.size * width.outputs + math.prod(input_shape)
 
 
 def flat_kernels(weight: Array) -> Array:

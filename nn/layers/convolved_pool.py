@@ -22,9 +22,17 @@ from typing import NamedTuple
 import numpy as np
 
 from nn.activations import activation_function
-from nn.arrays import Array, Buffers, Noise, Views
+from nn.arrays import Array, Buffers, Noise, Shape, Views
 from nn.layers.base import Layer
-from nn.layers.convolution import Convolution, flat_kernels, input_gradient_of, row_matrices, unroll
+from nn.layers.convolution import (
+    Convolution,
+    columns_size,
+    flat_kernels,
+    input_gradient_of,
+    input_workspace,
+    row_matrices,
+    unroll,
+)
 from nn.layers.images import contiguous_rows, from_rows
 from nn.layers.windows import Windows
 
@@ -46,6 +54,20 @@ class ConvolvedPool(Layer):
     """y = max_pool(convolution(x)) for images, pooled by 2 without padding."""
 
     convolution: Convolution
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        layer = self.convolution
+        height, width = (windows.even for windows in layer.windows(input_shape[0], input_shape[1]))
+        cells = height.size * input_shape[-1] * width.size
+        row = width.outputs * layer.units
+        pooled = height.outputs * row // 4
+        each = columns_size(input_shape, height, width)
+        each += 3 * row + pooled * 7 // 4  # two rows, the wider of their neighbours, z and a byte for each comparison
+        each += pooled if activation_function(layer.activation).needs_input else 0
+        if training:
+            each += pooled + (height.outputs if input_gradient else 2) * row  # dy and the convolution's gradient
+        products = height.outputs * cells * layer.units if training else 0
+        return batch * (each + input_gradient * input_workspace(input_shape, width)) + products
 
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers

@@ -44,6 +44,10 @@ class Dense(Layer):
         weight = {"weight": (input_shape[0], self.units)}
         return weight | ({"bias": (self.units,)} if self.bias else {})
 
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        outputs = self.units * (2 if activation_function(self.activation).needs_input else 1)
+        return batch * (outputs + (input_shape[0] if input_gradient else 0))
+
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         name = self.initializer or activation_function(self.activation).initializer
         fan_in, fan_out = parameters["weight"].shape

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from nn.arrays import Array, Buffers, Noise, Views
+from nn.arrays import Array, Buffers, Noise, Shape, Views
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
 
@@ -18,6 +19,10 @@ class Dropout(Layer):
     """
 
     rate: float = setting(least=0, below=1, doc="the share of values zeroed")
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        # draws, mask and y in full, and a byte for each that is kept
+        return 13 * batch * math.prod(input_shape) // 4 if training and self.rate else 0
 
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers

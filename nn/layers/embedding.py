@@ -37,6 +37,11 @@ class Embedding(Layer):
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return {"weight": (self.vocabulary, self.units)}
 
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        made = input_shape[0] * self.units
+        # Numbers are of 8 bytes; the gradient's rows are sorted, in a copy.
+        return batch * (2 * input_shape[0] + made * (2 if training else 1) + (input_shape[0] if input_gradient else 0))
+
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         parameters["weight"][...] = rng.normal(size=parameters["weight"].shape)
 

@@ -44,10 +44,13 @@ class BatchNorm(Layer):
     statistics: ClassVar[frozenset[str]] = frozenset({"mean", "variance"})
 
     momentum: float = setting(0.9, least=0, below=1, doc="how much of the running mean and variance stays each step")
-    epsilon: float = setting(1e-5, above=0, doc="added to the variance, so that it is never zero")
+    epsilon: float = setting(1e-5, least=1e-30, doc="added to the variance, so that it is never zero")
 
     def least_batch(self, input_shape: Shape) -> int:
         return 2 if math.prod(input_shape[:-1]) == 1 else 1
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        return (3 if training else 2) * batch * math.prod(input_shape)  # values, y and products
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return dict.fromkeys(("scale", "shift", "mean", "variance"), input_shape[-1:])
@@ -119,10 +122,13 @@ class LayerNorm(Layer):
     x (..., batch, places…, features), scale and shift (..., features). Ba et al. (2016), section 3.
     """
 
-    epsilon: float = setting(1e-5, above=0, doc="added to the variance, so that it is never zero")
+    epsilon: float = setting(1e-5, least=1e-30, doc="added to the variance, so that it is never zero")
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return dict.fromkeys(("scale", "shift"), input_shape[-1:])
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        return 3 * batch * math.prod(input_shape)  # values, y and products
 
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         parameters["scale"][...] = 1

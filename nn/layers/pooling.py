@@ -12,7 +12,7 @@ import numpy as np
 from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
 from nn.layers.base import LAYERS, Layer
 from nn.layers.images import as_given, as_images, contiguous_rows, from_rows, to_rows
-from nn.layers.windows import Windows, windows
+from nn.layers.windows import LARGEST, Windows, windows
 from nn.registry import setting
 
 HEIGHT, WIDTH = -4, -2  # in rows (..., height, channels, width, batch)
@@ -23,7 +23,7 @@ NEEDS = "(length, channels) or (height, width, channels)"
 class Pooling(Layer):
     """What both kinds of pooling are told."""
 
-    size: int = setting(2, least=1, doc="how many cells a window covers along each axis")
+    size: int = setting(2, least=1, most=LARGEST, doc="how many cells a window covers along each axis")
     stride: int | None = setting(None, least=1, doc="how far a window moves; unless told, its size")
     padding: str | int = setting(
         "valid", choices=("valid", "same"), least=0, doc="`same` makes ceil(length / stride) windows; a number: cells"
@@ -48,6 +48,13 @@ class Pooling(Layer):
         except ShapeError as error:
             raise ShapeError(error.needs, input_shape, kind=self.kind) from error
         return (*sides, input_shape[-1])
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        *sides, width, channels = input_shape
+        middle = math.prod(sides) * self._along(width).outputs * channels
+        outputs = math.prod(self.output_shape(input_shape))
+        # Backward: dy, its way through the middle to the input, and what each cell of a window takes of it.
+        return batch * ((3 if input_gradient else 1) * (middle + outputs) + input_gradient * math.prod(input_shape))
 
     @property
     def pairs(self) -> bool:
@@ -155,6 +162,9 @@ class GlobalAveragePool(Layer):
         if len(input_shape) not in (2, 3):
             raise ShapeError(NEEDS, input_shape, kind=self.kind)
         return input_shape[-1:]
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        return batch * (input_shape[-1] + input_gradient * math.prod(input_shape))
 
     def forward(
         self, parameters: Views, x: Array, *, axes: int, rng: Noise | None, training: bool, buffers: Buffers

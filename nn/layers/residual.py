@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +58,10 @@ class Residual(Layer):
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         return self._chain(input_shape).parameter_shapes
+
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        branch = self._chain(input_shape).workspace(batch, training=training, input_gradient=input_gradient)
+        return branch + (2 if input_gradient else 1) * batch * math.prod(input_shape)  # the sum, and dy as it came
 
     def initialise(self, parameters: Views, rng: np.random.Generator) -> None:
         fill(self.layers, parameters, rng)

@@ -15,6 +15,10 @@ from nn.registry import setting
 class Shaping(Layer):
     """Keeps the values, in the logical order (the last axis fastest), whatever their order in memory."""
 
+    def workspace(self, input_shape: Shape, batch: int, *, training: bool, input_gradient: bool) -> int:
+        # Copies if a convolution or a pooling is below, which has its own order of memory.
+        return (2 if input_gradient else 1) * batch * math.prod(input_shape)
+
     @property
     def output_activation(self) -> str | None:
         return None

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
+import numpy as np
+
 from nn.arrays import ShapeError
+
+LARGEST = 65_536
+"""Cells of a window at most. Each is a step of a loop, and a typo must not make millions of them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ class Windows:
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """How many cells of each window are not padding."""
-        return tuple(sum(taken.start <= place < taken.stop for taken, _ in self.taps) for place in range(self.outputs))
+        found = np.zeros(self.outputs, np.int64)
+        for taken, _ in self.taps:
+            found[taken] += 1
+        return tuple(found.tolist())
 
     @cached_property
     def reaching(self) -> tuple[tuple[slice, slice], ...]:

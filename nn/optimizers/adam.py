@@ -28,7 +28,7 @@ class RunningMeans(Optimizer):
     learning_rate: float = setting(0.001, above=0, doc="the step size")
     beta1: float = setting(0.9, least=0, below=1, doc="how much of the running mean stays")
     beta2: float = setting(0.999, least=0, below=1, doc="how much of the running mean of squares stays")
-    epsilon: float = setting(1e-8, above=0, doc="keeps the division finite")
+    epsilon: float = setting(1e-8, least=1e-30, doc="keeps the division finite")
 
     @property
     def slots(self) -> int:

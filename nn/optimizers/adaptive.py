@@ -26,7 +26,7 @@ class AdaGrad(Optimizer):
     Duchi et al. (2011), section 1.1, the diagonal form, with PyTorch's epsilon and a sum that begins at 0.
     """
 
-    epsilon: float = setting(1e-10, above=0, doc="keeps the division finite")
+    epsilon: float = setting(1e-10, least=1e-30, doc="keeps the division finite")
 
     @property
     def slots(self) -> int:
@@ -68,7 +68,7 @@ class RmsProp(Optimizer):
     """
 
     rho: float = setting(0.99, least=0, below=1, doc="how much of the running mean of squares stays")
-    epsilon: float = setting(1e-8, above=0, doc="keeps the division finite")
+    epsilon: float = setting(1e-8, least=1e-30, doc="keeps the division finite")
     momentum: float = setting(0.0, least=0, below=1, doc="how much of the last velocity stays")
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from nn import Array, Data, ImageAugmentation, Loss, Network, Plan, Preparation
+from nn import Array, Data, ImageAugmentation, Loss, Network, Plan, Preparation, fitting
 from service.assembly.division import split, with_stratify
 from service.assembly.inputs import check_augment, indicated, preparation, prepared
 from service.assembly.judging import (
@@ -24,6 +24,7 @@ from service.assembly.judging import (
     with_metrics,
 )
 from service.assembly.layers import check_batches, check_numbers, input_shape, network, with_output_layer
+from service.assembly.memory import check_memory, memory_estimate
 from service.assembly.report import Report, notes, report
 from service.datasets import Dataset, Schema
 from service.spec import Spec
@@ -99,8 +100,9 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     made_of = network(resolved, shape)
     check_numbers(resolved, dataset)
     check_batches(resolved, made_of, len(rows[0]))
-    check_monitors(resolved, len(rows[1]) > 0)
+    check_monitors(resolved, fitting(schema.task, loss.kind), len(rows[1]) > 0)
     plan = _plan(resolved, made_of, loss)
+    check_memory(resolved, plan, memory_estimate(plan, dataset, len(rows[0]), len(rows[1])))
     weights = class_weights(resolved, dataset, rows[0])
     check_weights(resolved, dataset, weights, rows)
     told = (*notes(spec, resolved, schema, shape, added), *_begun(resolved, plan.network, begin))

@@ -53,5 +53,5 @@ def split(spec: Spec, dataset: Dataset) -> tuple[Array, Array, Array]:
 def told(spec: Spec, array: Array | None, place: Path) -> Array:
     """What the dataset says of its rows. Raises SpecError if it does not."""
     if array is None:
-        raise spec.error(place, f"{spec.data.source} was stored without this column")
+        raise spec.error(place, f"{spec.data.source} was stored without this column; name its file instead")
     return array

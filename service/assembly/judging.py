@@ -52,8 +52,11 @@ def with_metrics(spec: Spec, schema: Schema, loss: Loss) -> Spec:
     return spec
 
 
-def check_monitors(spec: Spec, validated: bool) -> None:
-    """Raise SpecError if early stopping, the target or the schedule watches what is not measured every epoch."""
+def check_monitors(spec: Spec, able: Sequence[str], validated: bool) -> None:
+    """Raise SpecError if early stopping, the target or the schedule watches what is not measured every epoch.
+
+    `able` are the metrics that could be measured.
+    """
     watched: dict[Path, str] = {}
     if spec.train.early_stopping is not None:
         watched["train", "early_stopping", "monitor"] = spec.train.early_stopping.build().monitor
@@ -62,10 +65,10 @@ def check_monitors(spec: Spec, validated: bool) -> None:
     if spec.schedule.name == "reduce_on_plateau":
         watched["schedule", "reduce_on_plateau", "monitor"] = spec.schedule.build().monitor
     for place, monitor in watched.items():
-        _check_monitor(spec, place, monitor, validated)
+        _check_monitor(spec, place, monitor, able, validated)
 
 
-def _check_monitor(spec: Spec, place: Path, monitor: str, validated: bool) -> None:
+def _check_monitor(spec: Spec, place: Path, monitor: str, able: Sequence[str], validated: bool) -> None:
     measured = ["loss", *(spec.metrics or ())]
     running = [name for name in measured if name == "loss" or not metric(name).whole]
     known = [*(f"val_{name}" for name in measured if validated), *running]
@@ -76,17 +79,15 @@ def _check_monitor(spec: Spec, place: Path, monitor: str, validated: bool) -> No
     near = nearest(monitor, known)
     suggestion = f"; did you mean '{near}'?" if near else ""
     name = base_name(monitor)
-    if name in fitting_all() and name not in measured:
-        suggestion = f"; add it to metrics: [{', '.join([*(spec.metrics or ()), name])}]"
+    if monitor == name and name in measured:
+        suggestion = f"; it is measured on the validation rows alone, as 'val_{name}'" if validated else ""
+    elif name in able and monitor in (name, f"val_{name}"):
+        instead = f"watch 'val_{name}' and " if metric(name).whole and monitor == name else ""
+        suggestion = f"; {instead}add {name} to metrics: [{', '.join([*(spec.metrics or ()), name])}]"
     raise spec.error(place, f"'{monitor}' is not measured{suggestion} (measured: {', '.join(known)})")
 
 
-def fitting_all() -> list[str]:
-    """Every metric that has a name of its own."""
-    return [name for name in METRICS if name != "top_k"]
-
-
-def class_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> Array | None:
+def class_weights(spec: Spec, dataset: Dataset, train_rows: Array, validation_rows: Array) -> Array | None:
     """How much a row of each class counts (classes,), float32. Raises SpecError for classes that there are not."""
     wanted, place, schema = spec.train.class_weights, ("train", "class_weights"), dataset.schema
     if wanted is None:
@@ -123,5 +124,6 @@ def check_weights(spec: Spec, dataset: Dataset, by_class: Array | None, parts: S
             continue
         by_row = row_weights(spec, dataset, None, rows)
         if by_row is not None and not by_row.any():
-            raise spec.error(("data", "weights"), f"the weights of all {part} rows are 0")
+            sentence = f"the weights of all {part} rows are 0; make one larger, or divide them otherwise"
+            raise spec.error(("data", "weights"), sentence)
         raise spec.error(("train", "class_weights"), f"with these weights no {part} row counts; raise one above 0")

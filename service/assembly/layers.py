@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from nn import (
     Network,
     Preparation,
     Reshape,
+    Residual,
     Shape,
     ShapeError,
 )
@@ -25,8 +27,10 @@ from service.assembly.inputs import sample_shape
 from service.datasets import Dataset, Schema
 from service.errors import DataError
 from service.spec import Spec
-from service.spec.errors import listed
+from service.spec.errors import Path, listed
 from service.spec.schema import LayerChoice
+
+MOST_WORDS = 2**24  # float32 holds no more whole numbers exactly
 
 
 def input_shape(spec: Spec, schema: Schema, preparation: Preparation) -> Shape:
@@ -44,9 +48,10 @@ def input_shape(spec: Spec, schema: Schema, preparation: Preparation) -> Shape:
             try:
                 shape = row if 1 in layer.input_axes else sample_shape(schema, max(layer.input_axes))
             except DataError as error:
-                raise spec.error(place, f"{layer.kind} cannot be here: {error}") from None
+                advice = f"put reshape before {layer.kind}"
+                raise spec.error(place, f"{layer.kind} cannot be here: {error}; {advice}") from None
             if math.prod(shape) != preparation.width:
-                sentence = "words and empty cells of a table become inputs of their own, which are no series"
+                sentence = "words and empty cells of a table become inputs of their own, which are no series; remove it"
                 raise spec.error(place, f"{layer.kind} cannot be here: {sentence}")
             return shape
     return row
@@ -79,11 +84,11 @@ def network(spec: Spec, shape: Shape) -> Network:
     for place, number in enumerate(frozen):
         if number > len(spec.network):
             sentence = f"there is no layer {number}; the network has {len(spec.network)}, the output layer included"
-            raise spec.error(("train", "freeze", place), sentence)
+            raise spec.error(("train", "freeze", place), f"{sentence}; remove it")
     try:
         return Network([choice.build() for choice in spec.network], shape, frozen)
     except ValueError as error:
-        raise spec.error(("train", "freeze"), str(error)) from None
+        raise spec.error(("train", "freeze"), f"{error}; leave one of them out") from None
 
 
 def check_batches(spec: Spec, network: Network, rows: int) -> None:
@@ -100,26 +105,37 @@ def check_batches(spec: Spec, network: Network, rows: int) -> None:
 
 def check_numbers(spec: Spec, dataset: Dataset) -> None:
     """Raise SpecError unless what goes into an embedding are whole numbers within its vocabulary."""
-    for index, choice in enumerate(spec.network):
-        layer = choice.build()
+    for place, layer, first in _embeddings([choice.build() for choice in spec.network], ("network",), True):
+        if not first:
+            raise spec.error(place, "an embedding takes the numbers of the data; it must be the first layer")
+        _check_vocabulary(spec, layer, dataset.features, place)
+
+
+def _embeddings(layers: Sequence[Layer], above: Path, first: bool) -> Iterator[tuple[Path, Embedding, bool]]:
+    """Every embedding, in branches too, with its place and whether it takes what is in the data."""
+    for index, layer in enumerate(layers):
+        place = (*above, index, layer.kind)
         if isinstance(layer, Embedding):
-            place = ("network", index, "embedding")
-            if any(not isinstance(before.build(), Reshape | Flatten) for before in spec.network[:index]):
-                raise spec.error(place, "an embedding takes the numbers of the data; it must be the first layer")
-            _check_vocabulary(spec, layer, dataset.features, index)
+            yield place, layer, first
+        elif isinstance(layer, Residual):
+            yield from _embeddings(layer.layers, (*place, "layers"), first)
+        first = first and isinstance(layer, Reshape | Flatten)
 
 
-def _check_vocabulary(spec: Spec, layer: Embedding, features: Array, index: int) -> None:
+def _check_vocabulary(spec: Spec, layer: Embedding, features: Array, place: Path) -> None:
     if spec.data.scale != "none":
         raise spec.error(("data", "scale"), "an embedding takes whole numbers as they are; set scale: none")
     if features.dtype == np.uint8:
         sentence = "an embedding takes whole numbers, and bytes become 0 to 1; store them as another type"
-        raise spec.error(("network", index, "embedding"), sentence)
+        raise spec.error(place, sentence)
     wrong = (features != np.floor(features)) | (features < 0) | (features >= layer.vocabulary)
     if wrong.any():
         found = features[wrong].flat[0]
         sentence = f"the vocabulary is the whole numbers 0 to {layer.vocabulary - 1}, and the data holds {found:g}"
-        raise spec.error(("network", index, "embedding", "vocabulary"), sentence)
+        largest = features.max()
+        numbers = bool((features == np.floor(features)).all()) and features.min() >= 0 and largest < MOST_WORDS
+        advice = f"make it {largest + 1:.0f}" if numbers else "number the words from 0 in the data"
+        raise spec.error((*place, "vocabulary"), f"{sentence}; {advice}")
 
 
 def _needed(spec: Spec, schema: Schema, loss: Loss) -> int:
@@ -147,11 +163,13 @@ def _refuse_wrong_units(
 def _refuse_doubled(spec: Spec, loss: Loss, needed: int) -> None:
     """A softmax or sigmoid at the end of a loss that computes it itself learns badly, and nobody sees why."""
     index, dense, activation = _last_dense(spec)
+    own_layer = dense is not None and dense.activation == "linear"
+    place = ("network", index + 1, "activation", "function") if own_layer else ("network", index, "dense", "activation")
     doubled = {"cross_entropy": ("softmax",), "binary_cross_entropy": ("sigmoid", "softmax"), "hinge": ("softmax",)}
     if dense is not None and dense.units == needed and activation in doubled.get(loss.kind, ()):
-        sentence = f"layer {index + 1} ends in {activation}, and {loss.kind} takes outputs without it"
-        own = "; it contains its own" if loss.kind != "hinge" else ""
-        raise spec.error(("network", index), f"{sentence}{own}; remove the activation")
+        takes = f"{loss.kind} takes outputs without it" + ("; it contains its own" if loss.kind != "hinge" else "")
+        number = index + 1 + own_layer
+        raise spec.error(place, f"layer {number} ({place[2]}) ends in {activation}, and {takes}; remove the activation")
 
 
 def _last_dense(spec: Spec) -> tuple[int, Dense | None, str]:
@@ -170,13 +188,29 @@ def _chain(spec: Spec, shape: Shape) -> Chain:
     try:
         return Chain([choice.build() for choice in spec.network], shape)
     except ShapeError as error:
-        number = error.layer_number or 1
-        raise spec.error(("network", number - 1, error.kind), f"{error}{_advice(error)}") from None
+        raise spec.error(_place(error), f"{error}{_advice(error)}") from None
+
+
+def _place(error: ShapeError) -> Path:
+    """Where the layer stands that cannot take its input: in a branch, if a branch caused the error."""
+    place: Path = ("network",)
+    cause: BaseException | None = error
+    while isinstance(cause, ShapeError):
+        if cause.layer_number:
+            place = (*place, *(("layers",) if len(place) > 1 else ()), cause.layer_number - 1, cause.kind)
+        cause = cause.__cause__
+    return place
 
 
 def _advice(error: ShapeError) -> str:
     """What usually helps."""
     axes = len(error.input_shape)
+    if error.needs.startswith("at least"):
+        return "; make its size smaller, or add padding"
+    if error.kind == "reshape":
+        return f"; choose sides whose product is {math.prod(error.input_shape)}"
+    if error.needs.startswith("a branch that keeps"):
+        return "; change its layers so that it ends with what it began with"
     if error.kind == "dense" and axes > 1:
         return "; put flatten (or global_average_pool) before it"
     if axes == 1 and error.kind in ("conv1d", "conv2d", "max_pool", "average_pool", "global_average_pool"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nn import LayerSummary, Plan
+from nn import LayerSummary
+from service.assembly.memory import memory_estimate
 from service.datasets import Dataset, Schema
 from service.spec import Spec
 from service.spec.errors import listed
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from service.assembly import Outline
 
 MANY_CLASSES = 50
-EVALUATION_ROWS = 256  # of one forward pass over the validation split
 
 
 @dataclass(frozen=True)
@@ -72,30 +71,9 @@ def report(found: Outline, dataset: Dataset) -> Report:
         batch_size=plan.batch_size,
         epochs=plan.epochs,
         steps_per_epoch=plan.updates_per_epoch(len(found.train_rows)),
-        memory=memory_estimate(plan, dataset),
+        memory=memory_estimate(plan, dataset, len(found.train_rows), len(found.validation_rows)),
         notes=found.notes,
     )
-
-
-def memory_estimate(plan: Plan, dataset: Dataset) -> dict[str, int]:
-    """Bytes that a training of this plan holds at once, by what holds them; float32 unless said.
-
-    weights: parameters, gradients, the best epoch's copy and the optimizer's vectors. checkpoint: a copy of all of
-    them but the gradients while one is written. activations: for the larger of a batch and an evaluation batch, each
-    layer's output three times (value, gradient, mask or slope). data: the dataset as stored and its rows by part, which
-    for images of bytes are bytes and otherwise the inputs.
-    """
-    vector = plan.network.size * 4
-    slots = plan.optimizer.slots + (plan.average is not None) + (plan.accumulate > 1)
-    rows = max(plan.batch_size, EVALUATION_ROWS)
-    inputs = math.prod(plan.network.input_shape)
-    width = sum(math.prod(layer.output_shape) for layer in plan.network.summary())
-    return {
-        "weights": (3 + slots) * vector,
-        "checkpoint": (2 + slots) * vector,
-        "activations": rows * (3 * width + inputs) * 4,
-        "data": dataset.nbytes + len(dataset) * (inputs * dataset.features.itemsize + plan.outputs * 4),
-    }
 
 
 def notes(given: Spec, resolved: Spec, schema: Schema, shape: tuple[int, ...], added: bool) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from service.spec.errors import Path, SpecError, shown, unknown
 from service.spec.parts import Choice, Settings, Strict, choice, settings
 
 VERSION = 1
+HEAVIEST = 1e9  # a class; a weight must stay a number in 32 bits, and so must its gradients
 
 if TYPE_CHECKING:
     LayerChoice: TypeAlias = Choice
@@ -85,10 +86,9 @@ def _class_weights(value: Any) -> Any:
         raise PydanticCustomError("sentence", f"expected {example}, got {shown(value)}")
     for name, weight in value.items():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 <= weight < float("inf"):
-            raise PydanticCustomError(
-                "sentence", f"the weight of '{name}' must be a number from 0, got {shown(weight)}"
-            )
+        if not number or not 0 <= weight <= HEAVIEST:
+            sentence = f"the weight of '{name}' must be a number from 0 to {HEAVIEST:,.0f}, got {shown(weight)}"
+            raise PydanticCustomError("sentence", sentence)
     return {name: float(weight) for name, weight in value.items()}
 
 
@@ -121,7 +121,7 @@ ClassWeights = Annotated[
         {
             "anyOf": [
                 {"const": "balanced"},
-                {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+                {"type": "object", "additionalProperties": {"type": "number", "minimum": 0, "maximum": HEAVIEST}},
                 {"type": "null"},
             ]
         },
