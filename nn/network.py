@@ -119,7 +119,7 @@ def _settings_text(layer: Layer) -> str:
 
 
 def _value_text(value: Any) -> str:
-    """A branch is told by the kinds of its layers: their settings would fill the screen."""
-    if isinstance(value, tuple) and all(isinstance(item, Layer) for item in value):
-        return f"[{', '.join(item.kind for item in value)}]"
-    return str(value)
+    """A list as [8, 8, 1], and layers inside a layer by their kinds."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value_text(item) for item in value)}]"
+    return value.kind if isinstance(value, Layer) else str(value)
