@@ -31,7 +31,11 @@ def predict(weights: Weights, file: Path) -> pl.DataFrame:
     and the output as it is otherwise (`score_…`). Several labels at once: a column of 0 and 1 for each label under its
     name, then their probabilities. Numbers: `prediction`, or one `prediction_<target>` for each target.
     """
-    return predict_rows(weights, read_features(weights, file))
+    features = read_features(weights, file)
+    try:
+        return predict_rows(weights, features)
+    except ValueError as error:  # an embedding's: a number outside its vocabulary
+        raise DataError(f"{file.name}: {error}") from None
 
 
 def predict_rows(weights: Weights, features: Array) -> pl.DataFrame:

@@ -131,10 +131,13 @@ WRITERS: dict[str, Callable[[Any, Any], Any]] = {
 @app.command()
 def predict(
     run: RunArgument,
-    input: Annotated[Path, typer.Argument(metavar="INPUT", help="A table: .csv or .parquet.", show_default=False)],
+    input: Annotated[
+        Path,
+        typer.Argument(metavar="INPUT", help="A table (.csv, .tsv, .parquet) or arrays (.npz).", show_default=False),
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here: .csv, .tsv or .parquet.")] = None,
 ) -> None:
-    """Predict each row of a table with the best weights of a run.
+    """Predict each row of a table, or each image of an .npz file, with the best weights of a run.
 
     Example: trainyard predict 1 examples/flowers.csv -o predictions.csv
     """

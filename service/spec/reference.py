@@ -54,8 +54,8 @@ def reference() -> str:
         (
             "Metrics",
             "What `metrics` can list: measured every epoch on the training rows while the weights change, on "
-            "validation as `val_…`, and once on test with the best weights as `test_…`; `trainyard evaluate` shows all "
-            "that fit.",
+            "validation as `val_…`, and once on test with the best weights as `test_…`; "
+            "`trainyard evaluate` shows all that fit.",
             METRICS,
         ),
     )

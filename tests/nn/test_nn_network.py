@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
+<<<<<<< HEAD
 from nn import ACTIVATIONS, INITIALIZERS, Activation, Buffers, Dense, Dropout, FlatBuffer, Network, Residual, ShapeError
+=======
+from nn import ACTIVATIONS, INITIALIZERS, Activation, Dense, Dropout, FlatBuffer, Network, ShapeError
+>>>>>>> docs
 
 
 def digits_network() -> Network:
@@ -22,11 +26,6 @@ def test_shapes_and_sizes_follow_from_the_layers():
         (2, "dropout", "rate=0.2", (32,), 0),
         (3, "dense", "units=10", (10,), 330),
     ]
-
-
-def test_a_branch_is_told_by_the_kinds_of_its_layers():
-    (row,) = Network([Residual((Dense(8, "relu"), Dropout(0.2), Dense(8)))], (8,)).summary()
-    assert (row.kind, row.settings) == ("residual", "layers=[dense, dropout, dense]")
 
 
 def test_a_wrong_shape_names_the_layer_and_both_shapes():

@@ -102,6 +102,15 @@ def test_without_column_names_their_number_decides(tmp_path):
         predict(files.unpack(data), tmp_path / "t.csv")
 
 
+def test_a_number_outside_the_vocabulary_of_an_embedding_is_told_with_the_file(tmp_path):
+    np.savez(tmp_path / "words.npz", x=np.arange(80).reshape(20, 4) % 7, y=np.arange(20) % 2)
+    source = f"data: {{source: {tmp_path / 'words.npz'}, scale: none}}\ntrain: {{epochs: 1, batch_size: 4}}\n"
+    data = trained(source + "network: [embedding: {vocabulary: 7, units: 2}, flatten]\n")[0]
+    np.savez(tmp_path / "new.npz", x=[[0, 1, 2, 7]])
+    with pytest.raises(DataError, match=r"new.npz: embedding takes the whole numbers 0 to 6, and the input has 7"):
+        predict(files.unpack(data), tmp_path / "new.npz")
+
+
 def test_scores_are_given_where_the_loss_makes_no_probabilities():
     data = trained("data: {source: iris}\nnetwork: []\nloss: mse\ntrain: {epochs: 2}\n")[0]
     assert predict(files.unpack(data), FLOWERS).columns[1] == "score_setosa"
