@@ -93,6 +93,8 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     resolved = with_metrics(resolved, schema, loss)
     resolved = with_stratify(resolved, dataset)
     rows = split(resolved, dataset)
+    weights = class_weights(resolved, dataset, rows[0])
+    check_weights(resolved, dataset, weights, rows)
     made = preparation(resolved, schema, indicated(resolved, dataset, rows[0]))
     check_augment(resolved, schema, made)
     shape = input_shape(resolved, schema, made)
@@ -103,8 +105,6 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     check_monitors(resolved, fitting(schema.task, loss.kind), len(rows[1]) > 0)
     plan = _plan(resolved, made_of, loss)
     check_memory(resolved, plan, memory_estimate(plan, dataset, len(rows[0]), len(rows[1])))
-    weights = class_weights(resolved, dataset, rows[0])
-    check_weights(resolved, dataset, weights, rows)
     told = (*notes(spec, resolved, schema, shape, added), *_begun(resolved, plan.network, begin))
     return Outline(resolved, schema, plan, *rows, weights, made, added, begin, told)
 

@@ -87,7 +87,7 @@ def _check_monitor(spec: Spec, place: Path, monitor: str, able: Sequence[str], v
     raise spec.error(place, f"'{monitor}' is not measured{suggestion} (measured: {', '.join(known)})")
 
 
-def class_weights(spec: Spec, dataset: Dataset, train_rows: Array, validation_rows: Array) -> Array | None:
+def class_weights(spec: Spec, dataset: Dataset, train_rows: Array) -> Array | None:
     """How much a row of each class counts (classes,), float32. Raises SpecError for classes that there are not."""
     wanted, place, schema = spec.train.class_weights, ("train", "class_weights"), dataset.schema
     if wanted is None:

@@ -1,11 +1,7 @@
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from nn import ACTIVATIONS, INITIALIZERS, Activation, Buffers, Dense, Dropout, FlatBuffer, Network, Residual, ShapeError
-=======
-from nn import ACTIVATIONS, INITIALIZERS, Activation, Dense, Dropout, FlatBuffer, Network, ShapeError
->>>>>>> docs
+from nn import ACTIVATIONS, INITIALIZERS, Activation, Buffers, Dense, Dropout, FlatBuffer, Network, ShapeError
 
 
 def digits_network() -> Network:

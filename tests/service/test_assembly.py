@@ -11,7 +11,8 @@ from service.datasets import Dataset, Schema, built_in, load
 from service.spec import Spec, SpecError, parse
 from service.spec import load as load_spec
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.yaml"))
 HEAD = "version: 1\ndata: {source: iris}\n"
 
 
@@ -42,7 +43,7 @@ def test_the_examples_pass_the_check(path):
 
 
 def test_the_digits_example_learns_the_digits():
-    made = load_spec(EXAMPLES[1], ["train.epochs=12"])
+    made = load_spec(FOLDER / "digits.yaml", ["train.epochs=12"])
     assembly = assemble(made, load(made))
     state = nn.State.start(assembly.plan)
     assert list(nn.train(assembly.plan, state, assembly.train, assembly.validation))

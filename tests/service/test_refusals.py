@@ -302,15 +302,13 @@ def complaint(data, network, rest):
             "iris",
             "[]",
             "train: {class_weights: {setosa: 0, virginica: 0, versicolor: 0}}",
-            "s.yaml:4:24: train.class_weights: every class of the training rows weighs 0, so there is nothing to "
-            "learn from; give one more",
+            "s.yaml:4:24: train.class_weights: with these weights no training row counts; raise one above 0",
         ),
         (
             "parted, split: {column: p}",
             "[]",
             "train: {class_weights: {b: 0}, batch_size: 5}",
-            "s.yaml:4:24: train.class_weights: every class of the validation rows weighs 0, so there is nothing to "
-            "judge by; give one more",
+            "s.yaml:4:24: train.class_weights: with these weights no validation row counts; raise one above 0",
         ),
         (
             "parted, split: {group: g}",

@@ -118,7 +118,10 @@ def test_the_lease_is_renewed_between_the_chunks_of_a_large_checkpoint(here, cla
 
         keeper.save(made_after_a_long_time)
         eventually(lambda: not keeper.saving)
-    assert pointers == [None, here.row(claim.run_id).checkpoint_id]
+    *renewals, pointer = pointers
+    assert renewals  # as many as a busy machine needs
+    assert not any(renewals)
+    assert pointer == here.row(claim.run_id).checkpoint_id
     with here.database.read() as session:
         assert blobs.load(session, pointers[-1]) == b"x" * 5000
 
