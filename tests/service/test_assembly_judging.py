@@ -104,8 +104,11 @@ def test_class_weights_by_name_multiply_the_rows_own_and_weigh_every_split():
 
 
 def test_classes_that_are_numbers_are_named_by_them():
-    found = outline(made("train: {class_weights: {3: 2.5}}", HEAD.replace("iris", "digits")), built_in("digits"))
+    digits = HEAD.replace("iris", "digits")
+    found = outline(made('train: {class_weights: {"3": 2.5}}', digits), built_in("digits"))
     assert found.class_weights.tolist() == [1, 1, 1, 2.5, 1, 1, 1, 1, 1, 1]
+    text = complaint("train: {class_weights: {3: 2.5}}", digits)
+    assert text == "s.yaml:4:25: train.class_weights: a key must be a word, got '3'; put it in quotes"
 
 
 def test_a_class_of_weight_0_is_not_learned():
