@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,6 +73,14 @@ class Buffers:
         if found is None:
             found = self._scopes[name] = Buffers()
         return found
+
+
+@lru_cache(maxsize=32)
+def ones(length: int, dtype: np.dtype[Any]) -> Array:
+    """Ones, to sum with: a product with them takes half the time of a sum over rows or over short rows."""
+    found = np.ones(length, dtype)
+    found.flags.writeable = False
+    return found
 
 
 class ShapeError(ValueError):

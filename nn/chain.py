@@ -120,10 +120,10 @@ class Chain:
         self, parameters: Groups, x: Array, *, rng: Noise | None, training: bool, buffers: Buffers
     ) -> tuple[Array, list[Any]]:
         """Outputs (..., batch, *output_shape) and what backward needs, valid until the next run with `buffers`."""
-        caches = []
+        caches, group, scope = [], parameters.group, buffers.scope  # small networks take 40 µs a step
         for name, layer, axes, trains in self._steps:
             x, cache = layer.forward(
-                parameters.group(name), x, axes=axes, rng=rng, training=training and trains, buffers=buffers.scope(name)
+                group(name), x, axes=axes, rng=rng, training=training and trains, buffers=scope(name)
             )
             caches.append(cache)
         return x, caches
@@ -140,16 +140,17 @@ class Chain:
     ) -> Array | None:
         """Write every gradient; return dx (..., batch, *input_shape) if asked. dy is overwritten."""
         first = 0 if input_gradient else self._first
+        group, gradient_group, scope = parameters.group, gradients.group, buffers.scope
         dx: Array | None = dy
         for index in range(len(self._steps) - 1, first - 1, -1):
             assert dx is not None
             name, layer, *_ = self._steps[index]
             dx = layer.backward(
-                parameters.group(name),
-                gradients.group(name),
+                group(name),
+                gradient_group(name),
                 caches[index],
                 dx,
-                buffers=buffers.scope(name),
+                buffers=scope(name),
                 input_gradient=input_gradient or index > first,
             )
         return dx if input_gradient else None

@@ -103,14 +103,14 @@ class Loop:
         """Forward, loss, backward: the gradients of a batch's mean loss. Returns what its samples weigh together."""
         plan, state, buffers = self.plan, self.state, self.buffers
         x = batch.x if self.data.augment is None else self.data.augmented(batch.x, state.noise, buffers.scope("images"))
-        outputs, caches = plan.network.forward(state.parameters, x, rng=state.noise, training=True, buffers=buffers)
+        outputs, caches = plan.network.run(state.parameters, x, rng=state.noise, training=True, buffers=buffers)
         value, gradient = plan.loss(outputs, batch.targets, self.loss_buffers, batch.weights)
         self.loss = float(value)
         if not math.isfinite(self.loss):
             raise Diverged(state.epoch + 1, state.step + 1, _cause(x, outputs, batch.targets))
         weight = len(x) if batch.weights is None else float(batch.weights.sum())
         state.totals.add(self.loss, weight, outputs, batch.labels, self.loss_buffers)
-        plan.network.backward(state.parameters, self.gradients, caches, gradient, buffers=buffers)
+        plan.network.run_back(state.parameters, self.gradients, caches, gradient, buffers=buffers, input_gradient=False)
         state.cursor += len(x)
         state.samples += len(x)
         return weight

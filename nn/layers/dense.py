@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from nn.activations import ACTIVATIONS, activation_function
-from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views
+from nn.arrays import Array, Buffers, Noise, Shape, ShapeError, Views, ones
 from nn.initializers import INITIALIZERS
 from nn.layers.base import LAYERS, Layer
 from nn.registry import setting
@@ -81,15 +80,8 @@ class Dense(Layer):
         dz = activation_function(self.activation).backward(z, y, dy, buffers)
         np.matmul(x.mT, dz, out=gradients["weight"])  # (..., fan_in, batch) @ (..., batch, units)
         if self.bias:
-            np.matmul(ones(dz.shape[-2], dz.dtype), dz, out=gradients["bias"])  # half the time of add.reduce
+            np.matmul(ones(dz.shape[-2], dz.dtype), dz, out=gradients["bias"])
         if not input_gradient:
             return None
         dx = buffers.array("dx", (*dz.shape[:-1], x.shape[-1]), dz.dtype)
         return np.matmul(dz, parameters["weight"].mT, out=dx)
-
-
-@lru_cache(maxsize=32)
-def ones(length: int, dtype: np.dtype[Any]) -> Array:
-    found = np.ones(length, dtype)
-    found.flags.writeable = False
-    return found

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nn.arrays import Array, Buffers
+from nn.arrays import Array, Buffers, ones
 from nn.losses.base import LOSSES, Loss, Shares, by_row
 from nn.losses.classes import check_class_labels, label_places
 from nn.registry import setting
@@ -54,7 +54,7 @@ class CrossEntropy(Loss):
             losses *= 1 - self.label_smoothing
             losses += np.add.reduce(shifted, axis=-1) * (self.label_smoothing / shape[-1])
         np.exp(shifted, out=shifted)
-        totals = np.add.reduce(shifted, axis=-1, out=buffers.array("totals", rows, dtype))
+        totals = np.matmul(shifted, ones(shape[-1], dtype), out=buffers.array("totals", rows, dtype))
         np.subtract(np.log(totals), losses, out=losses)
         return losses, shifted, flat, totals, places
 

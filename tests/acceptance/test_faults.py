@@ -35,6 +35,36 @@ def test_a_run_whose_training_process_is_killed_finishes_with_the_same_bytes(any
     assert_like_undisturbed(any_yard, run, undisturbed)
 
 
+CONVOLUTIONS = """
+version: 1
+name: convolutions
+data: {source: digits, split: {validation: 0.2, test: 0.1}, scale: minmax, augment: {shift: 1, noise: 0.1}}
+network:
+  - conv2d: {units: 4, size: 3, activation: relu}
+  - max_pool: 2
+  - batch_norm
+  - dropout: 0.2
+  - flatten
+optimizer: {momentum: 0.02}
+schedule: one_cycle
+train: {epochs: 50, batch_size: 32, accumulate: 2, warmup: 1, l2: 0.001, clip_norm: 1, average: 0.9}
+seed: 3
+"""
+
+
+def test_a_killed_run_of_a_convolutional_network_with_all_that_has_a_state_ends_with_the_same_bytes(yard):
+    """Running means, noise, augmentation, velocity, a schedule with a warm-up, a moving average."""
+    file = yard.home / "specs" / "convolutions.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(CONVOLUTIONS)
+    whole, killed = yard.client.submit(file).id, yard.client.submit(file).id
+    os.kill(yard.is_saved(killed), signal.SIGKILL)
+    yard.completed(whole)
+    yard.completed(killed)
+    assert yard.outcomes(killed) == ["lost", "completed"]
+    assert yard.result(killed) == yard.result(whole)
+
+
 def test_a_killed_run_goes_on_from_its_checkpoint_and_not_from_the_start(yard):
     run = yard.long_run()
     os.kill(yard.is_saved(run), signal.SIGKILL)

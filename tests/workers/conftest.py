@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from service.client import Client
 from service.settings import Settings
-from service.store import transitions
+from service.store import blobs, transitions
 from service.store.clock import after
 from service.store.database import Database
 from service.store.tables import Run
@@ -61,6 +61,10 @@ class Here:
         """As the reconciler does with the run of a worker that has vanished."""
         with self.database.write() as session:
             transitions.lose(session, run_id, attempt, "vanished")
+
+    def checkpoint(self, run_id: int) -> bytes:
+        with self.database.read() as session:
+            return blobs.load(session, session.get_one(Run, run_id).checkpoint_id)
 
     def outcomes(self, run_id: int) -> list[str | None]:
         return [attempt.outcome for attempt in self.client.attempts(run_id)]

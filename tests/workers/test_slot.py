@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 import nn
+from service.datasets.tensors import pack, unpack
 from service.queue import Tickets
 from service.store import blobs, transitions
 from service.store import workers as worker_store
@@ -147,6 +148,43 @@ def test_a_run_with_a_damaged_checkpoint_starts_over_and_ends_the_same(here, bef
     assert here.outcomes(run) == ["interrupted", "completed"]
     assert here.client.attempts(run)[1].first_epoch == 1
     assert here.result(run) == here.result(whole)
+
+
+@ONE
+def test_a_run_with_a_checkpoint_of_version_0_1_starts_over_and_says_why(here, before_step, caplog):
+    """That version counted less: there was no elapsed time, no reason of an ending, no learning rate of a plateau."""
+    whole, run = here.submit(), here.submit()
+    here.train()
+    before_step({3 * STEPS + 5: drain.request})
+    here.train()
+    drain._flag[0] = 0
+    arrays, counters = unpack(here.checkpoint(run), "the checkpoint")
+    for name in ("elapsed", "ended", "rate_scale", "rate_waited", "rate_value"):
+        del counters[name]
+    here.set(run, checkpoint_id=blobs.stage(here.database, pack(arrays, counters)))
+    here.train()
+    assert f"run {run}: its checkpoint is of no use, it starts over: checkpoint: the counters are [" in caplog.text
+    assert here.client.attempts(run)[1].first_epoch == 1
+    assert here.result(run) == here.result(whole)
+
+
+@ONE
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["train.target={monitor: accuracy, value: 0.1}"], "accuracy reached 0.1"),
+        (["train.max_seconds=0.000001"], "1e-06 s of training were used up"),
+        (["train.early_stopping={monitor: loss, patience: 1, min_delta: 1000}"], "loss had not improved for 1 epoch"),
+    ],
+    ids=["target", "max_seconds", "early_stopping"],
+)
+def test_a_run_that_ended_early_says_why(here, overrides, sentence):
+    run = here.submit(*overrides)
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, record.epoch) == ("completed", 2 if "loss" in sentence else 1)
+    assert here.client.attempts(run)[0].reason == sentence
+    assert f"completed on ada after {record.epoch} epochs of 6: {sentence}; best: " in here.client.why(run)
 
 
 @ONE
