@@ -150,7 +150,7 @@ class Problem:
 
 
 PROBLEMS = [
-    Problem("digits", (32,), 0.001, 32, 30, 30),
+    Problem("digits", (32,), 0.001, 32, 20, 20),
     Problem("wine", (16,), 0.01, 16, 20, 60),
     Problem("breast_cancer", (16,), 0.003, 32, 20, 30),
     Problem("diabetes", (16,), 0.003, 32, 30, 30, "r2"),

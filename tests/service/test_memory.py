@@ -79,3 +79,15 @@ def test_a_padding_of_a_typo_shows_in_the_check():
     small, large = (check(spec(f"[{{conv2d: {text}}}]"), images()).memory_bytes for text in (plain, typo))
     assert small < 2**26
     assert large > 2**28
+
+
+@pytest.mark.parametrize("data", ["scale: standard", "scale: minmax", "scale: none", "augment: {shift: 2}"])
+def test_images_of_bytes_are_trained_without_a_copy_in_floats(data):
+    """20,000 images of 28 × 28 are 15 MiB of bytes, and those for training alone would be 41 MiB of floats."""
+    dataset = images(np.uint8, rows=20_000)
+    made = parse(
+        f"version: 1\ndata: {{source: images, {data}}}\nnetwork: [{{dense: {{units: 4, activation: relu}}}}]\n"
+        "train: {batch_size: 100, epochs: 1}\n"
+    )
+    taken = peak_of_training(made, dataset)
+    assert taken < 2.5 * dataset.nbytes < 0.7 * 4 * dataset.features.size
