@@ -94,7 +94,6 @@ class Convolution(Layer):
         if self.dilation > 1 and height.size > 1:  # the matrices are no view
             each += height.outputs * cells * width.outputs
         each += made * (2 if activation_function(self.activation).needs_input else 1)
-        each += made if training else 0  # dy as rows
         products = height.outputs * cells * self.units if training else 0
         return batch * (each + input_gradient * input_workspace(input_shape, width)) + products
 

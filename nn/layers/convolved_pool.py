@@ -65,7 +65,7 @@ class ConvolvedPool(Layer):
         each += 3 * row + pooled * 7 // 4  # two rows, the wider of their neighbours, z and a byte for each comparison
         each += pooled if activation_function(layer.activation).needs_input else 0
         if training:
-            each += pooled + (height.outputs if input_gradient else 2) * row  # dy and the convolution's gradient
+            each += (height.outputs if input_gradient else 2) * row  # the convolution's gradient
         products = height.outputs * cells * layer.units if training else 0
         return batch * (each + input_gradient * input_workspace(input_shape, width)) + products
 

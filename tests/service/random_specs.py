@@ -36,7 +36,7 @@ TASKS = {  # the shape of a row, and what its labels are
 BYTES = ("grey", "colours")
 RARELY = st.sampled_from([False] * 79 + [True])
 OFTEN = st.sampled_from([True] * 6 + [False])
-WRONG = st.sampled_from([-1, 0, 1.5, 10**6, 2**31 - 1, "many", True, None, [], [2], {"a": 1}, ""])
+WRONG = st.sampled_from([-1, 0, 1.5, 1e-300, 10**6, 2**31 - 1, "many", True, None, [], [2], {"a": 1}, ""])
 
 
 def write_datasets(folder: Path) -> None:
@@ -127,13 +127,15 @@ FITTING = {  # by the axes of what goes in: layers that usually can take it
     2: ("conv1d", "max_pool", "average_pool", "global_average_pool", "flatten", "activation", "batch_norm", "residual"),
     3: ("conv2d", "max_pool", "average_pool", "global_average_pool", "flatten", "layer_norm", "dropout", "residual"),
 }
+KEEPING = ("activation", "dropout", "batch_norm", "layer_norm", "residual")  # the shape, so that a branch may end so
 AXES_AFTER = {"flatten": 1, "global_average_pool": 1, "embedding": 2}
 
 
 @st.composite
 def layer(draw: st.DrawFn, names: tuple[str, ...] = tuple(LAYERS), depth: int = 2) -> Any:
     name = draw(st.sampled_from([name for name in names if depth or name != "residual"]))
-    settings = draw(settings_of(LAYERS[name], layer(names, depth - 1) if depth else None))
+    inner = KEEPING if draw(OFTEN) else names
+    settings = draw(settings_of(LAYERS[name], layer(inner, depth - 1) if depth else None))
     return name if settings is None else {name: settings}
 
 

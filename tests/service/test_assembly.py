@@ -42,12 +42,24 @@ def test_the_examples_pass_the_check(path):
     assert report.memory_bytes == sum(report.memory.values())
 
 
-def test_the_digits_example_learns_the_digits():
-    made = load_spec(FOLDER / "digits.yaml", ["train.epochs=12"])
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_the_examples_train(path):
+    assert 0 < len(trained(path, ["train.epochs=2"])[1]) <= 2
+
+
+@pytest.mark.parametrize(("name", "epochs", "least"), [("digits", 12, 0.95), ("pictures", 40, 0.985)])
+def test_the_examples_of_digits_learn_to_read_them(name, epochs, least):
+    measured, _ = trained(FOLDER / f"{name}.yaml", [f"train.epochs={epochs}"])
+    assert measured["accuracy"] >= least
+
+
+def trained(path, overrides):
+    """What the best weights are measured at on the test rows, and the epochs."""
+    made = load_spec(path, overrides)
     assembly = assemble(made, load(made))
     state = nn.State.start(assembly.plan)
-    assert list(nn.train(assembly.plan, state, assembly.train, assembly.validation))
-    assert nn.evaluate(assembly.plan, state.best_parameters, assembly.test)["accuracy"] >= 0.95
+    epochs = list(nn.train(assembly.plan, state, assembly.train, assembly.validation))
+    return nn.evaluate(assembly.plan, state.best_parameters, assembly.test), epochs
 
 
 def test_a_check_counts_what_will_be_trained():

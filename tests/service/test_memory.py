@@ -13,8 +13,9 @@ from service.spec import SpecError, parse
 ROWS = 1000
 
 
-def spec(network, rest="train: {batch_size: 64, epochs: 1}"):
-    return parse(f"version: 1\ndata: {{source: images}}\nnetwork: {network}\n{rest}\n", "s.yaml")
+def spec(network, rest="train: {batch_size: 170, epochs: 1}"):
+    data = "{source: images, split: {validation: 0.05, test: 0.1}}"
+    return parse(f"version: 1\ndata: {data}\nnetwork: {network}\n{rest}\n", "s.yaml")
 
 
 def images(dtype=np.float32, side=28, rows=ROWS, channels=1):
@@ -48,15 +49,16 @@ NORMALISED = (
     " {residual: [{conv2d: {units: 16, size: 3, padding: same, dilation: 2}}, layer_norm]}, global_average_pool]"
 )
 WIDE = "[{dense: {units: 700, activation: relu}}, {dense: {units: 700, activation: silu}}, {dropout: 0.5}]"
+DILATED = "[{conv2d: {units: 8, size: 5, dilation: 3}}, {conv2d: {units: 8, size: 5, dilation: 2}}, flatten]"
 STRIDED = "[{conv2d: {units: 64, size: 7, stride: 3, padding: 2}}, {max_pool: {size: 3, stride: 1, padding: same}}]"
 
 
-@pytest.mark.parametrize("network", [CONVOLUTIONS, NORMALISED, WIDE, STRIDED], ids=["conv", "norm", "wide", "strided"])
-def test_the_estimate_of_memory_is_within_a_factor_of_two_of_what_is_taken(network):
+@pytest.mark.parametrize("network", [CONVOLUTIONS, NORMALISED, WIDE, STRIDED, DILATED], ids=range(5))
+def test_the_estimate_of_memory_is_near_what_is_taken(network):
     dataset, made = images(), spec(network)
     told = check(made, dataset).memory_bytes - dataset.nbytes
     taken = peak_of_training(made, dataset)
-    assert taken / 2 < told < taken * 2
+    assert taken / 1.4 < told < taken * 1.4
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_the_estimate_of_memory_is_within_a_factor_of_two_of_what_is_taken(netwo
 )
 def test_what_no_machine_has_is_refused_at_the_layer_that_needs_it(network, layer):
     with pytest.raises(SpecError, match=r"^s\.yaml:3:\d+: network.*the training needs about [\d,]+ GiB") as caught:
-        outline(spec(network), images(rows=100))
+        outline(spec(network), images())
     assert f"most of it for {layer}; make it smaller" in str(caught.value)
 
 
@@ -79,3 +81,15 @@ def test_a_padding_of_a_typo_shows_in_the_check():
     small, large = (check(spec(f"[{{conv2d: {text}}}]"), images()).memory_bytes for text in (plain, typo))
     assert small < 2**26
     assert large > 2**28
+
+
+@pytest.mark.parametrize("data", ["scale: standard", "scale: minmax", "scale: none", "augment: {shift: 2}"])
+def test_images_of_bytes_are_trained_without_a_copy_in_floats(data):
+    """20,000 images of 28 × 28 are 15 MiB of bytes, and those for training alone would be 41 MiB of floats."""
+    dataset = images(np.uint8, rows=20_000)
+    made = parse(
+        f"version: 1\ndata: {{source: images, {data}}}\nnetwork: [{{dense: {{units: 4, activation: relu}}}}]\n"
+        "train: {batch_size: 100, epochs: 1}\n"
+    )
+    taken = peak_of_training(made, dataset)
+    assert taken < 2.5 * dataset.nbytes < 0.7 * 4 * dataset.features.size
