@@ -42,7 +42,7 @@ def test_the_examples_pass_the_check(path):
 
 
 def test_the_digits_example_learns_the_digits():
-    made = load_spec(EXAMPLES[1], ["train.epochs=12"])
+    made = load_spec(EXAMPLES[0].parent / "digits.yaml", ["train.epochs=12"])
     assembly = assemble(made, load(made))
     state = nn.State.start(assembly.plan)
     assert list(nn.train(assembly.plan, state, assembly.train, assembly.validation))
