@@ -62,7 +62,7 @@ class MinMaxScaler(Scaler):
 @SCALERS.register("none")
 @dataclass(frozen=True)
 class NoScaler(Scaler):
-    """The features as they are."""
+    """The features as they are, except that images of bytes (0 to 255) become 0 to 1."""
 
     arrays: ClassVar[tuple[str, ...]] = ()
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nn import LOSSES
 from service.datasets.columns import Kind, coded, kind_of, texts
 from service.datasets.dataset import Task
 from service.datasets.tables import Table, WrongKey, empty_cells, numbers
 from service.errors import DataError
-from service.spec.errors import shown
+from service.spec.errors import listed, shown
 
 MOST_CLASSES = 10_000
 _YES_OR_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
@@ -40,7 +41,8 @@ class Wanted:
         Raises WrongKey where they contradict each other.
         """
         if self.loss and self.task and self.task not in self.tasks:
-            raise WrongKey("task", f"{self.loss} is not a loss for {self.task}")
+            usable = [name for name, loss in LOSSES.items() if self.task in loss.tasks]
+            raise WrongKey("task", f"{self.loss} is not a loss for {self.task}; use {listed(usable, 'or')}")
         able: list[Task] = [self.task] if self.task else sorted(self.tasks)
         if several and able == ["classification"]:
             raise WrongKey("target", f"{self._reason()} needs one label column, and several are named")

@@ -192,8 +192,8 @@ class _Reader:
             line, column = _place(key)
             place = f"{self.document.source}:{line}:{column}"
             if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
-                number = isinstance(key, yaml.ScalarNode)
-                what = f"{shown(key.value)}; put it in quotes" if number else "a list or mapping"
+                scalar = isinstance(key, yaml.ScalarNode)
+                what = f"{key.value[:20] or 'nothing'}; put it in quotes" if scalar else "a list or mapping"
                 self.problems.append(Problem(place, path, f"a key must be a word, got {what}", line, column))
             elif key.value in values:
                 first = self.document.marks[(*path, key.value)].key[0]

@@ -148,6 +148,11 @@ def test_several_columns_of_0_and_1_are_several_labels_if_the_task_says_so(readi
     assert reading("a,p,q\n1,0,1\n2,1,0\n", ", target: [p, q]").schema.task == "regression"
 
 
+def test_a_loss_that_cannot_do_the_task_is_told_with_those_that_can(complaint):
+    message = complaint("a,p,q\n1,0,1\n2,1,0\n", ", target: [p, q], task: multilabel", rest="loss: hinge")
+    assert "data.task: hinge is not a loss for multilabel; use binary_cross_entropy" in message
+
+
 def test_a_loss_for_several_labels_makes_them_several_labels(reading, monkeypatch):
     monkeypatch.setattr(MeanSquaredError, "tasks", frozenset({"classification", "multilabel"}))
     loss = "loss: mse"

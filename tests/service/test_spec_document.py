@@ -64,7 +64,7 @@ def test_places_are_those_of_keys_and_values():
         ("a: *x", "s.yaml:1:4: this alias (*name) has no anchor"),
         ("a: 1\n---\nb: 2", "a spec is a single document"),
         ("? [1]\n: 2", "s.yaml:1:3: a key must be a word, got a list or mapping"),
-        ("1: 2", "s.yaml:1:1: a key must be a word, got '1'; put it in quotes"),
+        ("1: 2", "s.yaml:1:1: a key must be a word, got 1; put it in quotes"),
         ("a: .nan", "s.yaml:1:4: a: expected a finite number, got '.nan'"),
         ("a: -.inf", "s.yaml:1:4: a: expected a finite number, got '-.inf'"),
         ("a: 1e999", "s.yaml:1:4: a: expected a finite number"),
