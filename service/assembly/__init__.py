@@ -96,8 +96,8 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     weights = class_weights(resolved, dataset, rows[0])
     check_weights(resolved, dataset, weights, rows)
     made = preparation(resolved, schema, indicated(resolved, dataset, rows[0]))
-    check_augment(resolved, schema, made)
     shape = input_shape(resolved, schema, made)
+    check_augment(resolved, schema, made, shape)
     resolved, added = with_output_layer(resolved, schema, loss, shape)
     made_of = network(resolved, shape)
     check_numbers(resolved, dataset)
@@ -105,7 +105,7 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     check_monitors(resolved, fitting(schema.task, loss.kind), len(rows[1]) > 0)
     plan = _plan(resolved, made_of, loss)
     check_memory(resolved, plan, memory_estimate(plan, dataset, len(rows[0]), len(rows[1])))
-    told = (*notes(spec, resolved, schema, shape, added), *_begun(resolved, plan.network, begin))
+    told = (*notes(spec, resolved, made, schema, shape, added), *_begun(resolved, plan.network, begin))
     return Outline(resolved, schema, plan, *rows, weights, made, added, begin, told)
 
 
@@ -149,7 +149,15 @@ def _begun(spec: Spec, network: Network, begin: Weights | None) -> tuple[str, ..
     if stuck := [name for name in new if int(name.partition(".")[0]) in network.frozen]:
         raise spec.error(("train", "freeze"), f"{stuck[0]} is frozen but not taken from run {spec.begin.run}")
     other = f"; new: {', '.join(new)}" if new else ""
-    return (f"taken from run {spec.begin.run}: {', '.join(taken)}{other}",)
+    return (f"taken from run {spec.begin.run}: {', '.join(taken)}{other}", *_mixed(spec, begin.spec))
+
+
+def _mixed(spec: Spec, earlier: Spec) -> tuple[str, ...]:
+    """A warning where rows that the earlier run trained on may judge this one."""
+    same_data = spec.data.source == earlier.data.source
+    if not same_data or (spec.seed, spec.data.split) == (earlier.seed, earlier.data.split):
+        return ()
+    return ("seed or split differ from that run's on the same data: rows it learned may judge this one",)
 
 
 def assemble(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Assembly:

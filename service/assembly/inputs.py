@@ -46,10 +46,13 @@ def sample_shape(schema: Schema, axes: int) -> Shape:
     raise DataError(f"the dataset holds {has}, and the network takes samples of {needs}")
 
 
-def check_augment(spec: Spec, schema: Schema, preparation: Preparation) -> None:
+def check_augment(spec: Spec, schema: Schema, preparation: Preparation, shape: Shape) -> None:
     """Raise SpecError if the spec wants to augment what is no image."""
     if spec.data.augment is None:
         return
+    if len(shape) == 2:
+        sentence = "only images can be augmented, and the network takes its samples as series"
+        raise spec.error(("data", "augment"), f"{sentence}; remove it")
     if len(schema.image_shape) not in (2, 3):
         sentence = f"only images can be augmented, and {spec.data.source} holds rows of {schema.width} numbers"
         raise spec.error(("data", "augment"), f"{sentence}; remove it")

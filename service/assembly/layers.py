@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -39,22 +39,27 @@ def input_shape(spec: Spec, schema: Schema, preparation: Preparation) -> Shape:
     Raises SpecError if the dataset has no such shape.
     """
     row = (preparation.width,)
-    for index, choice in enumerate(spec.network):
-        layer: Layer = choice.build()
-        if isinstance(layer, Flatten | Reshape):
-            return row
-        if layer.input_axes is not None:
-            place = ("network", index, layer.kind)
-            try:
-                shape = row if 1 in layer.input_axes else sample_shape(schema, max(layer.input_axes))
-            except DataError as error:
-                advice = f"put reshape before {layer.kind}"
-                raise spec.error(place, f"{layer.kind} cannot be here: {error}; {advice}") from None
-            if math.prod(shape) != preparation.width:
-                sentence = "words and empty cells of a table become inputs of their own, which are no series; remove it"
-                raise spec.error(place, f"{layer.kind} cannot be here: {sentence}")
-            return shape
-    return row
+    layers = [choice.build() for choice in spec.network]
+    index, axes = next(((index, axes) for index, layer in enumerate(layers) if (axes := _axes(layer))), (0, {1}))
+    if 1 in axes:
+        return row
+    kind = layers[index].kind
+    place = ("network", index, kind)
+    try:
+        shape = sample_shape(schema, max(axes))
+    except DataError as error:
+        raise spec.error(place, f"{kind} cannot be here: {error}; put reshape before {kind}") from None
+    if math.prod(shape) != preparation.width:
+        sentence = "words and empty cells of a table become inputs of their own, which are no series; remove it"
+        raise spec.error(place, f"{kind} cannot be here: {sentence}")
+    return shape
+
+
+def _axes(layer: Layer) -> Collection[int]:
+    """How many axes of a sample a layer takes; none if it does not mind. What shapes a row anew gets a row."""
+    if isinstance(layer, Residual):
+        return next((axes for inner in layer.layers if (axes := _axes(inner))), ())
+    return {1} if isinstance(layer, Flatten | Reshape) else layer.input_axes or ()
 
 
 def with_output_layer(spec: Spec, schema: Schema, loss: Loss, shape: Shape) -> tuple[Spec, bool]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nn import LayerSummary
+from nn import LayerSummary, Preparation
 from service.assembly.memory import memory_estimate
 from service.datasets import Dataset, Schema
 from service.spec import Spec
@@ -76,7 +76,9 @@ def report(found: Outline, dataset: Dataset) -> Report:
     )
 
 
-def notes(given: Spec, resolved: Spec, schema: Schema, shape: tuple[int, ...], added: bool) -> tuple[str, ...]:
+def notes(
+    given: Spec, resolved: Spec, preparation: Preparation, schema: Schema, shape: tuple[int, ...], added: bool
+) -> tuple[str, ...]:
     """What was decided for the person, in sentences."""
     found = []
     if given.loss is None and resolved.loss is not None:
@@ -90,6 +92,8 @@ def notes(given: Spec, resolved: Spec, schema: Schema, shape: tuple[int, ...], a
         flattened = "flatten and " if len(resolved.network) - len(given.network) > 1 else ""
         found.append(f"an output layer was added: {flattened}dense, {counted}, {what}")
     found += _about_rows(given, resolved, schema)
+    if count := len(preparation.indicated):
+        found.append(f"{count} more input{'s tell' if count > 1 else ' tells'} which cells were empty")
     if schema.image_shape and len(shape) == 1:
         image = " × ".join(map(str, schema.image_shape))
         found.append(f"each image of {image} is a row of {schema.width} features")

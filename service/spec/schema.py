@@ -308,6 +308,12 @@ class TrainSection(Strict):
 class Beginning(Strict):
     """Begin with another run's parameters instead of new ones: those whose name and shape are the same."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _long_form(cls, value: Any) -> Any:
+        """`begin: 7` is {run: 7}."""
+        return {"run": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
     run: int = Field(ge=1, le=2**53 - 1, description="the number of the run")
     weights: Literal["best", "last"] = Field("best", description="which of its weights")
     sha256: str | None = Field(

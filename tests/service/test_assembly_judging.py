@@ -108,7 +108,7 @@ def test_classes_that_are_numbers_are_named_by_them():
     found = outline(made('train: {class_weights: {"3": 2.5}}', digits), built_in("digits"))
     assert found.class_weights.tolist() == [1, 1, 1, 2.5, 1, 1, 1, 1, 1, 1]
     text = complaint("train: {class_weights: {3: 2.5}}", digits)
-    assert text == "s.yaml:4:25: train.class_weights: a key must be a word, got '3'; put it in quotes"
+    assert text == "s.yaml:4:25: train.class_weights: a key must be a word, got 3; put it in quotes"
 
 
 def test_a_class_of_weight_0_is_not_learned():
