@@ -68,6 +68,7 @@ def test_words_and_told_gaps_widen_the_input_of_the_network(flats):
     assert numbers[:, 0].mean() == pytest.approx(0, abs=1e-6)
     notes = check(made, load(made)).notes
     assert "words and categories are spread over inputs, one for each value: district (3) and floor (4)" in notes
+    assert "2 more inputs tell which cells were empty" in notes
 
 
 def test_gaps_are_filled_by_the_training_rows_alone(flats):
@@ -343,6 +344,20 @@ def test_arrays_that_do_not_fit_the_preparation_are_refused(flats, arrays):
     found, document = tensors.unpack(trained(FILLED)[0], "it")
     with pytest.raises(DataError, match="the weights file is damaged"):
         files.unpack(tensors.pack({**found, **arrays}, document))
+
+
+def test_a_branch_that_begins_with_a_convolution_gets_images():
+    made = spec("digits", network="[residual: [conv2d: {units: 1, size: 3, padding: same}], flatten]")
+    assert outline(made, load(made)).plan.network.input_shape == (8, 8, 1)
+    rows = spec("digits", network="[residual: [dense: 64], conv2d: {units: 1, size: 3}]")
+    with pytest.raises(SpecError, match=r"layer 2 \(conv2d\) needs \(height, width, channels\) and got \(64,\)"):
+        outline(rows, load(rows))
+
+
+def test_series_are_not_augmented():
+    made = spec("digits, augment: {rotate: 3}", network="[conv1d: {units: 2, size: 3}]")
+    with pytest.raises(SpecError, match="only images can be augmented, and the network takes its samples as series"):
+        outline(made, load(made))
 
 
 def test_weights_of_version_0_1_still_predict():

@@ -92,6 +92,16 @@ def test_a_layer_of_another_shape_is_new_and_the_same_as_without_a_beginning(cli
     assert one["1.dense.weight"].tobytes() != other["1.dense.weight"].tobytes()
 
 
+def test_a_check_warns_of_rows_that_the_other_run_learned_and_takes_the_short_form(client, file):
+    warning = "seed or split differ from that run's on the same data: rows it learned may judge this one"
+    flowers = [f"data.source={ROOT / 'examples' / 'flowers.csv'}", "begin=1"]
+    same = client.run(1).spec
+    assert warning not in client.check(file, [f"seed={same['seed']}"]).notes
+    assert warning in client.check(file).notes
+    assert client.check(file, ["begin=1"]).notes == client.check(file).notes
+    assert warning not in client.check(file, flowers).notes
+
+
 def test_best_and_last_weights_are_told_apart(client, file):
     alone = ["begin=null", "train.freeze=[]", "network.1.dense.units=16"]
     long = submitted(client, file, *alone, "train.epochs=8", "optimizer.adam.learning_rate=0.3")
@@ -150,7 +160,7 @@ def test_a_wrong_run_is_told_at_its_place_in_the_file(client, file):
 
 
 def test_a_layer_taken_in_part_is_told_as_such(client, file):
-    assert client.check(file, ["network.0.dense.bias=false"]).notes[-1].startswith("taken from run 1: 1.dense;")
+    assert client.check(file, ["network.0.dense.bias=false"]).notes[-2].startswith("taken from run 1: 1.dense;")
     bare = submitted(client, file, "network.0.dense.bias=false")
     note = client.check(file, [f"begin.run={bare.id}", "train.freeze=[]"]).notes[-1]
     assert note == f"taken from run {bare.id}: 2.dense, 3.dense; new: 1.dense.bias"
