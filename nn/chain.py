@@ -21,7 +21,7 @@ class Groups(Protocol):
 class Step(NamedTuple):
     """A layer to be computed, how many axes its input has, and whether it works as in training while training.
 
-    A frozen layer with statistics does not: they stay as they are. Dropout goes on.
+    A frozen layer with statistics does not: they stay as they are. Dropout goes on, except in such a branch.
     """
 
     name: str

@@ -28,10 +28,7 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
                 f"{run.epoch} of {run.epochs} epochs are done"
             )
         case State.COMPLETED:
-            return (
-                f"run {run.id} completed on {run.worker} after {run.epoch} epochs{_ended(run, attempts)}; "
-                f"best: {headline(run)}"
-            )
+            return f"run {run.id} completed on {run.worker} after {_epochs(run, attempts)}; best: {headline(run)}"
         case State.CANCELLED:
             again = "goes on from there" if run.epoch else "queues it again"
             return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {again}"
@@ -62,14 +59,14 @@ def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRe
     return f"run {run.id} waits: {reason}; {line}{before}"
 
 
-def _ended(run: RunRecord, attempts: list[AttemptRecord]) -> str:
-    """Why a run completed before its last epoch, as its attempt says; those of version 0.1 do not."""
+def _epochs(run: RunRecord, attempts: list[AttemptRecord]) -> str:
+    """How many epochs a run took, and if not all, why, as its attempt says; those of version 0.1 do not."""
     if run.epoch >= run.epochs:
-        return ""
+        return f"{run.epoch} epoch{'' if run.epoch == 1 else 's'}"
     stopping = run.spec.get("train", {}).get("early_stopping") or {}
     monitor = stopping.get("monitor", "the monitored metric")
     older = f"{monitor} had not improved for {stopping.get('patience', 'some')} epochs"
-    return f" of {run.epochs}: {(attempts[-1].reason if attempts else None) or older}"
+    return f"{run.epoch} of {run.epochs} epochs: {(attempts[-1].reason if attempts else None) or older}"
 
 
 def _after(run: RunRecord) -> str:

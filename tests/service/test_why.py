@@ -116,11 +116,11 @@ def test_a_training_run_tells_where_it_stands(yard):
 
 def test_a_completed_run_tells_its_best_and_whether_it_stopped_early(yard):
     spec = {"max_attempts": 3, "train": {"early_stopping": {"monitor": "val_loss", "patience": 8}}}
-    for epoch, early in ((30, ""), (12, " of 30: val_loss had not improved for 8 epochs")):
+    for epoch, took in ((30, "30 epochs"), (12, "12 of 30 epochs: val_loss had not improved for 8 epochs")):
         claim = yard.claimed(spec=spec)
         yard.record(claim, Point("val_accuracy", epoch, 0.5, True), epoch=epoch, first_epoch=1)
         yard.finish(claim)
-        assert told(yard, claim.run_id) == f"completed on ada after {epoch} epochs{early}; best: val_accuracy 0.5"
+        assert told(yard, claim.run_id) == f"completed on ada after {took}; best: val_accuracy 0.5"
 
 
 def test_a_cancelled_run_tells_what_a_retry_does(yard):

@@ -184,7 +184,7 @@ def test_a_run_that_ended_early_says_why(here, overrides, sentence):
     record = here.client.run(run)
     assert (record.state, record.epoch) == ("completed", 2 if "loss" in sentence else 1)
     assert here.client.attempts(run)[0].reason == sentence
-    assert f"completed on ada after {record.epoch} epochs of 6: {sentence}; best: " in here.client.why(run)
+    assert f"completed on ada after {record.epoch} of 6 epochs: {sentence}; best: " in here.client.why(run)
 
 
 @ONE
