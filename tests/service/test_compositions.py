@@ -13,6 +13,7 @@ from service import weights as files
 from service.assembly import assemble, check, outline
 from service.datasets import load
 from service.errors import DataError
+from service.evaluation import evaluate
 from service.prediction import predict_rows
 from service.spec import Spec, SpecError, parse
 
@@ -74,11 +75,11 @@ def assert_trains(spec, dataset):
     assert state.step >= 1
     for span in plan.network.frozen_spans:
         assert (state.parameters.flat[span] == before[span]).all()
-    judged = nn.evaluate(plan, state.best_parameters, assembly.validation or assembly.train)
-    assert all(np.isfinite(value) for value in judged.values()), judged
     packed = files.pack(state.parameters, assembly.scaler, assembly.spec, dataset.schema)
     weights = files.unpack(packed)
     assert weights.parameters.flat.tobytes() == state.parameters.flat.tobytes()
+    judged = evaluate(weights, dataset, "train").metrics
+    assert all(np.isfinite(value) for value in judged.values()), judged
     answers = predict_rows(weights, dataset.features[:7])
     assert len(answers) == 7
     assert all(np.isfinite(column.to_numpy()).all() for column in answers if column.dtype.is_numeric())
