@@ -47,7 +47,7 @@ def test_the_examples_train(path):
     assert 0 < len(trained(path, ["train.epochs=2"])[1]) <= 2
 
 
-@pytest.mark.parametrize(("name", "epochs", "least"), [("digits", 12, 0.95), ("pictures", 40, 0.985)])
+@pytest.mark.parametrize(("name", "epochs", "least"), [("digits", 12, 0.95), ("convolution", 30, 0.985)])
 def test_the_examples_of_digits_learn_to_read_them(name, epochs, least):
     measured, _ = trained(FOLDER / f"{name}.yaml", [f"train.epochs={epochs}"])
     assert measured["accuracy"] >= least
