@@ -131,7 +131,8 @@ def choice(noun: str, parts: Mapping[str, type]) -> type[Choice]:
     model = create_model(name, __base__=Choice, **fields)
     model.noun, model.parts = noun, parts
     for inner in models.values():
-        inner.model_rebuild(_types_namespace={name: model})  # a residual layer holds layers
+        if any(holds_parts(types) for types in field_types(inner.part).values()):  # a residual layer holds layers
+            inner.model_rebuild(_types_namespace={name: model})
     return model
 
 
