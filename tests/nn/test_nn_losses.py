@@ -101,31 +101,6 @@ def test_a_loss_is_finite_and_silent_for_huge_outputs(loss, size):
     assert np.isfinite(scores).all()
 
 
-PYTORCH = {
-    "cross_entropy": lambda f, z, t: f.cross_entropy(z, t, reduction="none"),
-    "binary_cross_entropy": lambda f, z, t: f.binary_cross_entropy_with_logits(z, t, reduction="none").mean(-1),
-    "mse": lambda f, z, t: f.mse_loss(z, t, reduction="none").mean(-1),
-    "mae": lambda f, z, t: f.l1_loss(z, t, reduction="none").mean(-1),
-    "huber": lambda f, z, t: f.huber_loss(z, t, reduction="none").mean(-1),
-    "hinge": lambda f, z, t: f.multi_margin_loss(z, t, reduction="none"),
-}
-
-
-@pytest.mark.parametrize("name", PYTORCH)
-def test_a_loss_is_what_pytorch_computes(name):
-    torch = pytest.importorskip("torch")
-    loss = LOSSES[name]()
-    outputs, targets, weights = drawn(loss, (9, 4), 1)
-    leaf = torch.tensor(outputs, requires_grad=True)
-    goal = torch.tensor(targets if targets.dtype.kind == "i" else targets.astype(np.float64))
-    each, shares = PYTORCH[name](torch.nn.functional, leaf, goal), torch.tensor(weights / weights.sum())
-    for wanted, given_weights in ((each.mean(), None), ((each * shares).sum(), weights)):
-        (slopes,) = torch.autograd.grad(wanted, leaf, retain_graph=True)
-        value, gradient = loss(outputs, targets, Buffers(), given_weights)
-        np.testing.assert_allclose(value, wanted.item(), rtol=1e-12)
-        np.testing.assert_allclose(gradient, slopes.numpy(), rtol=1e-9, atol=1e-15)
-
-
 @law
 @given(sizes, st.integers(2, 5), st.floats(0, 0.9), seeds)
 def test_label_smoothing_is_the_cross_entropy_with_softened_targets(batch, classes, smoothing, seed):

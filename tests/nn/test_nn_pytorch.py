@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
@@ -184,8 +183,6 @@ def check_network(
     gradients, buffers = parameters.like(), Buffers()
     outputs, caches = network.forward(parameters, case["x"].astype(dtype), training=training, buffers=buffers)
     assert_near(outputs, case["y"], dtype)
-    if not training:  # the engine goes back only through what it passed in training
-        return
     dy = case["dy"].astype(dtype)
     dx = network.backward(parameters, gradients, caches, dy, buffers=buffers, input_gradient=True)
     if "dx" in case:
@@ -208,8 +205,6 @@ def test_dense_layers_with_an_activation_are_pytorchs(name, dtype):
 @pytest.mark.parametrize("name", LAYER_CASES)
 def test_a_layer_is_pytorchs(name, dtype):
     kind, settings = LAYER_CASES[name]
-    if kind not in LAYERS:
-        pytest.skip(f"there is no {kind}")
     case = dict(recorded("layers")[name])
     if kind in CHANNELS_FIRST:
         case |= {key: np.moveaxis(case[key], 1, -1) for key in ("x", "y", "dy", "dx")}
@@ -219,8 +214,6 @@ def test_a_layer_is_pytorchs(name, dtype):
 
 def made_loss(name: str) -> Loss:
     kind, settings = LOSS_CASES[name]
-    if kind not in LOSSES or any(key not in inspect.signature(LOSSES[kind]).parameters for key in settings):
-        pytest.skip(f"there is no {kind} with {', '.join(settings) or 'these settings'}")
     return LOSSES[kind](**settings)
 
 
@@ -242,7 +235,6 @@ def test_a_loss_is_pytorchs(name, dtype):
     assert_near(loss.value(outputs, targets), case["value"], dtype)
 
 
-@pytest.mark.skipif("weights" not in inspect.signature(Loss.__call__).parameters, reason="losses take no weights")
 @both_types
 @pytest.mark.parametrize("name", LOSS_CASES)
 def test_a_weighted_loss_is_pytorchs(name, dtype):
