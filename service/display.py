@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from service.store.records import RunRecord
 
-HEADLINES = (
-    *("test_accuracy", "val_accuracy", "test_r2", "val_r2", "test_mae", "val_mae"),
-    *("test_loss", "val_loss", "accuracy", "loss"),
-)
+USUAL = ("accuracy", "r2", "mae")  # for runs of version 0.1, whose specs list no metrics
+
+
+def judged_by(run: RunRecord) -> str:
+    """The metric that counts: what early stopping watches, else the first that was asked for, else the loss."""
+    stopping = run.spec.get("train", {}).get("early_stopping") or {}
+    watched = str(stopping.get("monitor", "")).removeprefix("val_")
+    names: list[str] = [watched, *(run.spec.get("metrics") or USUAL)]
+    for name in names:
+        if name != "loss" and {name, f"val_{name}"} & run.metrics.keys():
+            return name
+    return "loss"
 
 
 def headline(run: RunRecord) -> str:
-    """The one metric that says most about the run."""
-    for name in HEADLINES:
-        if name in run.metrics:
-            return f"{name} {number(run.metrics[name].best)}"
+    """The best value of the metric that counts: on test where there is one, else on validation, else on training."""
+    name = judged_by(run)
+    for measured in (f"test_{name}", f"val_{name}", name):
+        if measured in run.metrics:
+            return f"{measured} {number(run.metrics[measured].best)}"
     return "-"
 
 

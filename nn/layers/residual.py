@@ -52,8 +52,8 @@ class Residual(Layer):
             needs = f"{error.needs} at its layer {error.layer_number} ({error.kind})"
             raise ShapeError(needs, error.input_shape, kind=self.kind) from error
         if chain.output_shape != input_shape:
-            end = f"layer {len(self.layers)} ({self.layers[-1].kind}) makes {format_shape(chain.output_shape)}"
-            raise ShapeError(f"a branch that keeps the shape (its {end})", input_shape, kind=self.kind)
+            end = f"its last layer, {self.layers[-1].kind}, makes {format_shape(chain.output_shape)}"
+            raise ShapeError(f"a branch that keeps the shape ({end})", input_shape, kind=self.kind)
         return input_shape
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:

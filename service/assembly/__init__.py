@@ -16,6 +16,7 @@ from service.assembly.division import split, with_stratify
 from service.assembly.inputs import check_augment, indicated, preparation, prepared
 from service.assembly.judging import (
     check_monitors,
+    check_warmup,
     check_weights,
     class_weights,
     loss_of,
@@ -25,9 +26,10 @@ from service.assembly.judging import (
 )
 from service.assembly.layers import check_batches, check_numbers, input_shape, network, with_output_layer
 from service.assembly.memory import check_memory, memory_estimate
-from service.assembly.report import Report, notes, report
+from service.assembly.report import Report, far_targets, notes, report
 from service.datasets import Dataset, Schema
 from service.spec import Spec
+from service.spec.errors import listed
 
 if TYPE_CHECKING:
     from service.weights import Weights
@@ -102,10 +104,15 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     made_of = network(resolved, shape)
     check_numbers(resolved, dataset)
     check_batches(resolved, made_of, len(rows[0]))
+    check_warmup(resolved)
     check_monitors(resolved, fitting(schema.task, loss.kind), len(rows[1]) > 0)
     plan = _plan(resolved, made_of, loss)
     check_memory(resolved, plan, memory_estimate(plan, dataset, len(rows[0]), len(rows[1])))
-    told = (*notes(spec, resolved, made, schema, shape, added), *_begun(resolved, plan.network, begin))
+    told = (
+        *notes(spec, resolved, made, schema, shape, added),
+        *far_targets(dataset, rows[0]),
+        *_begun(resolved, plan.network, begin),
+    )
     return Outline(resolved, schema, plan, *rows, weights, made, added, begin, told)
 
 
@@ -136,7 +143,10 @@ def _plan(spec: Spec, network: Network, loss: Loss) -> Plan:
 def _begun(spec: Spec, network: Network, begin: Weights | None) -> tuple[str, ...]:
     """Which layers begin with another run's parameters. Raises SpecError if none can, or a frozen one cannot."""
     if spec.begin is None or begin is None:
-        return ()
+        if not network.frozen:
+            return ()
+        numbers = listed(map(str, sorted(network.frozen)))
+        return (f"frozen as they were drawn, since no run is named in begin: layers {numbers}",)
     views = begin.parameters.views
     fitting = {name for name, shape in network.parameter_shapes.items() if name in views and views[name].shape == shape}
     taken = [name for name, sizes in zip(network.names, network.sizes, strict=True) if sizes and fitting >= set(sizes)]
@@ -149,7 +159,9 @@ def _begun(spec: Spec, network: Network, begin: Weights | None) -> tuple[str, ..
     if stuck := [name for name in new if int(name.partition(".")[0]) in network.frozen]:
         raise spec.error(("train", "freeze"), f"{stuck[0]} is frozen but not taken from run {spec.begin.run}")
     other = f"; new: {', '.join(new)}" if new else ""
-    return (f"taken from run {spec.begin.run}: {', '.join(taken)}{other}", *_mixed(spec, begin.spec))
+    scales = spec.data.scale, begin.spec.data.scale
+    anew = (f"the inputs are scaled anew: {scales[0]}, not {scales[1]} as in that run",) if len(set(scales)) > 1 else ()
+    return (f"taken from run {spec.begin.run}: {', '.join(taken)}{other}", *anew, *_mixed(spec, begin.spec))
 
 
 def _mixed(spec: Spec, earlier: Spec) -> tuple[str, ...]:

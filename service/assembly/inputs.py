@@ -56,6 +56,10 @@ def check_augment(spec: Spec, schema: Schema, preparation: Preparation, shape: S
     if len(schema.image_shape) not in (2, 3):
         sentence = f"only images can be augmented, and {spec.data.source} holds rows of {schema.width} numbers"
         raise spec.error(("data", "augment"), f"{sentence}; remove it")
+    side = min(schema.image_shape[:2])
+    if spec.data.augment.build().shift >= side:
+        sentence = f"a shift by {side} pixels or more moves images of {side} out of sight; make it smaller"
+        raise spec.error(("data", "augment", "shift"), sentence)
     if preparation.indicated:
         sentence = "with indicators of its empty cells a row is more than an image, which alone can be augmented"
         raise spec.error(("data", "augment"), f"{sentence}; set data.missing.indicator: false")

@@ -42,14 +42,23 @@ def with_metrics(spec: Spec, schema: Schema, loss: Loss) -> Spec:
             raise spec.error(("metrics", place), f"'{name}' is listed twice")
         part = metric(name)
         if part.kind not in able:
+            several = schema.task == "regression" and len(schema.targets) > 1
+            yes_or_no = "; if the targets are 0 and 1, set data.task: multilabel" if several else ""
             losses = f" and the loss {listed(sorted(part.losses), 'or')}" if part.losses else ""
             fits = f"{listed(sorted(part.tasks), 'or')}{losses}"
             sentence = f"{name} is for {fits}; here {schema.task} with {loss.kind} is judged"
-            raise spec.error(("metrics", place), f"{sentence}, for which there are {listed(able)}")
+            raise spec.error(("metrics", place), f"{sentence}, for which there are {listed(able)}{yes_or_no}")
         if part.kind == "top_k" and (guesses := int(name.removeprefix("top_"))) >= len(schema.classes):
             sentence = f"{guesses} guesses of {len(schema.classes)} classes are always right"
             raise spec.error(("metrics", place), f"{sentence}; take fewer")
     return spec
+
+
+def check_warmup(spec: Spec) -> None:
+    """Raise SpecError if the schedule would never begin."""
+    if spec.train.warmup >= spec.train.epochs:
+        sentence = f"a warm-up of {spec.train.warmup:g} epochs takes all of the {spec.train.epochs}; make it shorter"
+        raise spec.error(("train", "warmup"), sentence)
 
 
 def check_monitors(spec: Spec, able: Sequence[str], validated: bool) -> None:
@@ -76,7 +85,7 @@ def _check_monitor(spec: Spec, place: Path, monitor: str, able: Sequence[str], v
         return
     if monitor.removeprefix("val_") in measured and not validated:
         raise spec.error(place, f"there is no '{monitor}' without validation rows; set data.split.validation")
-    near = nearest(monitor, known)
+    near = nearest(f"val_{monitor.removesuffix('_val')}" if monitor.endswith("_val") else monitor, known)
     suggestion = f"; did you mean '{near}'?" if near else ""
     name = base_name(monitor)
     if monitor == name and name in measured:

@@ -218,6 +218,8 @@ def _advice(error: ShapeError) -> str:
         return "; change its layers so that it ends with what it began with"
     if error.kind == "dense" and axes > 1:
         return "; put flatten (or global_average_pool) before it"
+    if error.kind == "conv2d" and axes == 2:
+        return "; use conv1d for series"
     if axes == 1 and error.kind in ("conv1d", "conv2d", "max_pool", "average_pool", "global_average_pool"):
-        return "; put reshape before it"
+        return "; put reshape before it, or move it above flatten"
     return ""

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from nn import LayerSummary, Preparation
+import numpy as np
+
+from nn import Array, LayerSummary, Preparation
 from service.assembly.memory import memory_estimate
 from service.datasets import Dataset, Schema
 from service.spec import Spec
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from service.assembly import Outline
 
 MANY_CLASSES = 50
+FAR = 1000  # of a target: with the usual learning rate of Adam that is as many steps
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,20 @@ def notes(
         image = " × ".join(map(str, schema.image_shape))
         found.append(f"each image of {image} is a row of {schema.width} features")
     return tuple(found)
+
+
+def far_targets(dataset: Dataset, train_rows: Array) -> tuple[str, ...]:
+    """A warning where a network, whose outputs begin near 0, would have a long way to go."""
+    if dataset.schema.task != "regression":
+        return ()
+    labels = dataset.labels[train_rows]
+    far = np.abs(labels).mean(axis=0)
+    column = int(far.argmax())
+    if far[column] < FAR:
+        return ()
+    name, low, high = dataset.schema.targets[column], labels[:, column].min(), labels[:, column].max()
+    advice = "targets are not scaled, so the learning has a long way to go: write them in a larger unit"
+    return (f"'{name}' goes from {low:.4g} to {high:.4g}, and outputs begin near 0; {advice}",)
 
 
 def _about_rows(given: Spec, resolved: Spec, schema: Schema) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from service.display import duration, number
+from service.display import duration, judged_by, number
 
 if TYPE_CHECKING:
     from service.client import Client
     from service.store.records import RunRecord
 
-SHOWN = (("loss", "loss"), ("val_loss", "val"), ("val_accuracy", "acc"), ("val_mae", "mae"))
+SHORT = {"accuracy": "acc"}
 
 
 def follow(client: Client, run_id: int) -> RunRecord:
@@ -25,7 +25,7 @@ def _lines(client: Client, run_id: int) -> RunRecord:
     shown = 0
     for run in client.watch(run_id):
         for epoch in client.history(run_id, after_epoch=shown) if run.epoch > shown else ():
-            values = " ".join(f"{name} {number(epoch[name])}" for name, _ in SHOWN if name in epoch)
+            values = " ".join(f"{name} {number(epoch[name])}" for name in _shown(run) if name in epoch)
             print(f"epoch {epoch['epoch']}/{run.epochs} {values}", file=sys.stderr)
             shown = epoch["epoch"]
     return run
@@ -54,7 +54,8 @@ def _reason(client: Client, run_id: int) -> str:
 
 def _facts(client: Client, run: RunRecord) -> str:
     """Loss, validation loss, accuracy, samples a second and the time left, in at most 60 columns."""
-    facts = [f"{short} {number(run.metrics[name].last)}" for name, short in SHOWN if name in run.metrics]
+    names = {name: short for name, short in _shown(run).items() if name in run.metrics}
+    facts = [f"{short} {number(run.metrics[name].last)}" for name, short in names.items()]
     attempt = client.attempts(run.id)[-1]
     if attempt.seconds and attempt.epoch:
         facts.append(f"{_thousands(attempt.samples / attempt.seconds)}/s")
@@ -62,6 +63,13 @@ def _facts(client: Client, run: RunRecord) -> str:
         if not run.state.ended and done > 0:
             facts.append(f"{duration(attempt.seconds / done * (run.epochs - run.epoch))} left")
     return " ".join(facts)
+
+
+def _shown(run: RunRecord) -> dict[str, str]:
+    """The losses and, on validation, the metric that counts, with the words for a narrow line."""
+    judge = judged_by(run)
+    metric = {} if judge == "loss" else {f"val_{judge}": SHORT.get(judge, judge)}
+    return {"loss": "loss", "val_loss": "val"} | metric
 
 
 def _thousands(value: float) -> str:

@@ -28,7 +28,8 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
 ) -> None:
-    """List runs, the newest first.
+    """List runs, the newest first. BEST is of the metric that early stopping watches, or else of the first asked for:
+    on test, if the run has ended and kept rows for it, else on validation.
 
     Example: trainyard runs list --state running --limit 10
     """

@@ -24,6 +24,8 @@ def feature(table: Table, column: str, one_hot: bool, gaps: bool) -> tuple[np.nd
 
     Words are categories, and whole numbers if `one_hot`; then the values are codes. Raises WrongKey or DataError.
     """
+    import polars as pl
+
     if not (one_hot or _is_text(table.series(column, "features"))):
         return numbers(table, column, "features", gaps), ()
     key = "one_hot" if one_hot else "features"
@@ -33,6 +35,9 @@ def feature(table: Table, column: str, one_hot: bool, gaps: bool) -> tuple[np.nd
         refuse_empty(table, column, empty, "features")
     known = series.filter(~empty)
     place = f"{table.name}: column '{column}'"
+    if known.dtype == pl.String and known.str.contains(r"^\s*[-+]?\d+,\d+\s*$").all() and len(known):
+        sentence = f"holds numbers with a comma ({shown(known[0])}); write a point, as in {known[0].replace(',', '.')}"
+        raise WrongKey(key, f"{place} {sentence}")
     if not len(known):
         raise WrongKey("features", f"{place} is empty in every row; leave it out by listing the others")
     codes, names = coded(texts(known, kind_of(known), place, key))

@@ -97,7 +97,9 @@ def classes_of(words: np.ndarray, place: str) -> tuple[np.ndarray, tuple[str, ..
         raise DataError(f"{place}: every row is of the same class, {shown(names[0])}; there is nothing to learn")
     if len(names) > MOST_CLASSES or (len(names) == len(words) and len(names) > 2):
         raise WrongKey(
-            "target", f"{place} has {len(names)} different values in {len(words)} rows; these are no classes"
+            "target",
+            f"{place} has {len(names)} different values in {len(words)} rows; these are no classes; for numbers "
+            "use data.task: regression",
         )
     return codes, names
 

@@ -113,13 +113,13 @@ def numbers(table: Table, column: str, key: str, gaps: bool = False) -> np.ndarr
         words = text.filter(~empty)
         if found.null_count() and len(words) and words.is_in(["true", "false", "True", "False"]).all():
             found = (text.str.to_lowercase() == "true").cast(pl.Float64)
-        _refuse_text(table, column, text, found.is_null() & ~empty)
+        _refuse_text(table, column, text, found.is_null() & ~empty, key)
     elif series.dtype.is_numeric() or series.dtype == pl.Boolean:
         found = series.cast(pl.Float64)
         empty = found.is_null() | found.is_nan()
     else:
         kind = str(series.dtype).lower()
-        raise WrongKey("features", f"{table.name}: column '{column}' holds {kind} values; a network needs numbers")
+        raise WrongKey(key, f"{table.name}: column '{column}' holds {kind} values; a network needs numbers")
     if not gaps:
         refuse_empty(table, column, empty, key)
     with np.errstate(over="ignore"):
@@ -151,15 +151,17 @@ def _fill(table: Table, rows: Sequence[int]) -> str:
     return f"fill in or drop {table.places(rows)}"
 
 
-def _refuse_text(table: Table, column: str, text: pl.Series, wrong: pl.Series) -> None:
+def _refuse_text(table: Table, column: str, text: pl.Series, wrong: pl.Series, key: str) -> None:
     rows = wrong.arg_true().to_list()
     if not rows:
         return
     cell = shown(text[rows[0]])
     if len(rows) > len(table) / 2:
-        sentence = f"column '{column}' holds text ({cell}), and a network needs numbers"
-        raise WrongKey("features", f"{table.place(rows[0])}: {sentence}; leave it out by listing the others")
-    more = f" (so are {len(rows) - 1} more cells)" if len(rows) > 1 else ""
+        sentence = f"column '{column}' holds text ({cell}), and numbers are needed"
+        advice = "; leave it out by listing the others" if key == "features" else ""
+        raise WrongKey(key, f"{table.place(rows[0])}: {sentence}{advice}")
+    others = len(rows) - 1
+    more = f" (nor {'is 1 more cell' if others == 1 else f'are {others} more cells'})" if others else ""
     raise DataError(f"{table.place(rows[0])}: column '{column}': {cell} is not a number{more}")
 
 

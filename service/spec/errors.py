@@ -53,6 +53,9 @@ def dotted(path: Iterable[str | int]) -> str:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known name that `word` was probably meant to be."""
     lower = {name.lower(): name for name in known}
+    begun = [name for name in lower if name.startswith(word.lower())]
+    if len(word) > 1 and len(begun) == 1:  # val for validation
+        return lower[begun[0]]
     found = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.6)
     return lower[found[0]] if found else None
 

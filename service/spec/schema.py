@@ -72,6 +72,11 @@ def _names(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    """A single value stands for the list of it."""
+    return value if isinstance(value, list) or value is None else [value]
+
+
 def _different(names: list[str]) -> list[str]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise PydanticCustomError("sentence", f"'{twice[0]}' is listed twice")
@@ -291,7 +296,7 @@ class TrainSection(Strict):
         description="how much a row counts by its class: `balanced` (all classes the same in all), or a mapping of "
         "classes to numbers, 1 for those it leaves out",
     )
-    freeze: list[Annotated[int, Field(ge=1)]] = Field(
+    freeze: Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_listed)] = Field(
         default=[],
         description="numbers of the layers, from 1, that keep the parameters they begin with, as in fine-tuning",
     )
@@ -344,7 +349,7 @@ class Spec(Strict):
         default_factory=lambda: ScheduleChoice.model_validate("constant"),
         description="how the learning rate changes from step to step",
     )
-    metrics: list[MetricName] | None = Field(
+    metrics: Annotated[list[MetricName] | None, BeforeValidator(_listed)] = Field(
         None,
         description="what is measured besides the loss, by name; unless told, accuracy for classes and labels, mae "
         "for numbers",

@@ -52,7 +52,7 @@ def _problem(detail: Any, document: Document, model: type[BaseModel]) -> Problem
     context: Mapping[str, Any] = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(path, document, list(known_keys(model, path[:-1])))
+            return _unknown_key(path, document, list(known_keys(model, path[:-1])), _section(model, path))
         case "missing":
             return document.problem(path[:-1], _missing(path, model))
         case "sentence" if "key" in context:
@@ -61,9 +61,19 @@ def _problem(detail: Any, document: Document, model: type[BaseModel]) -> Problem
     return document.problem(path, _sentence(detail["type"], detail["msg"], context, detail["input"]))
 
 
-def _unknown_key(path: Path, document: Document, known: list[str]) -> Problem:
+def _section(model: type[BaseModel], path: Path) -> str:
+    """Where a key of the top level belongs: `train.epochs` for `epochs`, or nothing."""
+    word = str(path[-1])
+    sections = [name for name in ("train", "data") if word in known_keys(model, (name,))] if len(path) == 1 else []
+    return f"{sections[0]}.{word}" if sections else ""
+
+
+def _unknown_key(path: Path, document: Document, known: list[str], section: str) -> Problem:
     """Told at the key. For an override the whole path is told, since that is what was typed."""
     problem = document.problem(path, "", at_key=True)
+    if section:
+        sentence = f"unknown key '{path[-1]}'; it belongs below '{section.partition('.')[0]}' ({section})"
+        return Problem(problem.place, (), sentence, problem.line, problem.column)
     if problem.line is not None:
         sentence = unknown("key", str(path[-1]), known)
         return Problem(problem.place, path[:-1], sentence, problem.line, problem.column)

@@ -254,7 +254,7 @@ def test_a_summary_writes_lists_as_a_spec_does():
         (
             [Residual((Dropout(0.5), Dense(5)))],
             (4,),
-            "layer 1 (residual) needs a branch that keeps the shape (its layer 2 (dense) makes (5,)) and got (4,)",
+            "layer 1 (residual) needs a branch that keeps the shape (its last layer, dense, makes (5,)) and got (4,)",
         ),
     ],
 )

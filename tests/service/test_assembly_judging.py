@@ -103,6 +103,23 @@ def test_class_weights_by_name_multiply_the_rows_own_and_weigh_every_split():
         assert part.weights.dtype == np.float32
 
 
+def test_a_single_name_stands_for_a_list_of_metrics_or_of_frozen_layers():
+    found = made("metrics: f1\ntrain: {freeze: 1}", HEAD.replace("[]", "[dense: 3, dense: 3]"))
+    assert (found.metrics, found.train.freeze) == (["f1"], [1])
+    notes = outline(found, built_in("iris")).notes
+    assert "frozen as they were drawn, since no run is named in begin: layers 1" in notes
+
+
+def test_targets_far_from_0_are_warned_of():
+    far = np.linspace(5, 59_005, 40, dtype=np.float32)[:, None]
+    for labels, warned in ((far, True), (far / 1000, False)):
+        schema = Schema("regression", 40, 1, "float32", targets=("price",))
+        notes = outline(
+            made("train: {batch_size: 8}", HEAD), Dataset(np.ones((40, 1), np.float32), labels, schema)
+        ).notes
+        assert any(note.startswith("'price' goes from") for note in notes) is warned
+
+
 def test_classes_that_are_numbers_are_named_by_them():
     digits = HEAD.replace("iris", "digits")
     found = outline(made('train: {class_weights: {"3": 2.5}}', digits), built_in("digits"))

@@ -270,3 +270,20 @@ def test_stored_arrays_that_do_not_fit_are_refused(changes, message):
 def test_a_schema_that_does_not_fit_is_refused(change):
     with pytest.raises(DataError, match="schema is damaged"):
         Schema.from_document({**table().schema.document(), **change})
+
+
+def test_numbers_with_a_comma_are_no_words(complaint):
+    text = complaint('a,y\n"3,9",p\n"2,4",q\n')
+    assert (
+        text
+        == "s.yaml:2:7: data.features: t.csv: column 'a' holds numbers with a comma ('3,9'); write a point, as in 3.9"
+    )
+
+
+def test_a_column_of_words_as_weights_is_told_at_its_own_key(complaint):
+    text = complaint("a,w,y\n1,red,p\n2,blue,q\n3,red,p\n", ", weights: w")
+    assert text == "s.yaml:2:43: data.weights: t.csv:2: column 'w' holds text ('red'), and numbers are needed"
+
+
+def test_cells_that_are_no_numbers_are_counted(complaint):
+    assert "'?' is not a number (nor is 1 more cell)" in complaint("a,y\n1,p\n?,q\n?,p\n4,q\n5,q\n6,p\n")

@@ -28,16 +28,53 @@ def made_up(name):
 
 def complaint(data, network, rest):
     text = f"version: 1\ndata: {{source: {data}}}\nnetwork: {network}\n{rest}\n"
+    with pytest.raises(SpecError) as caught:
+        outlined(text)
+    return str(caught.value)
+
+
+def outlined(text):
     made = parse(text, "s.yaml")
     name = made.data.source
-    with pytest.raises(SpecError) as caught:
-        outline(made, built_in(name) if name in BUILT_IN else made_up(name))
-    return str(caught.value)
+    return outline(made, built_in(name) if name in BUILT_IN else made_up(name))
 
 
 @pytest.mark.parametrize(
     ("data", "network", "rest", "message"),
     [
+        (
+            "iris",
+            "[]",
+            "epochs: 4",
+            "s.yaml:4:1: unknown key 'epochs'; it belongs below 'train' (train.epochs)",
+        ),
+        (
+            "iris",
+            "[]",
+            "train: {epochs: 6, warmup: 10}",
+            "s.yaml:4:28: train.warmup: a warm-up of 10 epochs takes all of the 6; make it shorter",
+        ),
+        (
+            "digits, augment: {shift: 8}",
+            "[]",
+            "",
+            "s.yaml:2:41: data.augment.shift: a shift by 8 pixels or more moves images of 8 out of sight; make it "
+            "smaller",
+        ),
+        (
+            "digits",
+            "[{conv1d: {units: 2, size: 2}}, {conv2d: {units: 2, size: 2}}]",
+            "",
+            "s.yaml:3:51: network[1].conv2d: layer 2 (conv2d) needs (height, width, channels) and got (7, 2); "
+            "use conv1d for series",
+        ),
+        (
+            "iris",
+            "[]",
+            "train: {early_stopping: accuracy_val}",
+            "s.yaml:4:25: train.early_stopping.monitor: 'accuracy_val' is not measured; did you mean 'val_accuracy'? "
+            "(measured: val_loss, val_accuracy, loss, accuracy)",
+        ),
         (
             "iris",
             "[{conv2d: {units: 2, size: 2}}]",
@@ -50,7 +87,7 @@ def complaint(data, network, rest):
             "[{dense: {units: 4, activation: relu}}, {conv1d: {units: 2, size: 2}}]",
             "",
             "s.yaml:3:59: network[1].conv1d: layer 2 (conv1d) needs (length, channels) and got (4,); put reshape "
-            "before it",
+            "before it, or move it above flatten",
         ),
         (
             "iris",
@@ -85,8 +122,8 @@ def complaint(data, network, rest):
             "digits",
             "[{conv2d: {units: 2, size: 3}}, {residual: [{conv2d: {units: 3, size: 3, padding: same}}]}]",
             "",
-            "s.yaml:3:53: network[1].residual: layer 2 (residual) needs a branch that keeps the shape (its layer 1 "
-            "(conv2d) makes (6, 6, 3)) and got (6, 6, 2); change its layers so that it ends with what it began "
+            "s.yaml:3:53: network[1].residual: layer 2 (residual) needs a branch that keeps the shape (its last "
+            "layer, conv2d, makes (6, 6, 3)) and got (6, 6, 2); change its layers so that it ends with what it began "
             "with",
         ),
         (
