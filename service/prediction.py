@@ -15,7 +15,7 @@ from service.datasets import Schema, arrays, columns, tables
 from service.datasets.roles import Roles
 from service.datasets.tables import Table
 from service.errors import DataError
-from service.spec.errors import did_you_mean, listed
+from service.spec.errors import listed, nearest
 from service.weights import Weights
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def read_features(weights: Weights, file: Path) -> Array:
     if file.suffix.lower() == ".npz":
         if schema.categories:
             raise DataError(f"{file.name}: the network was trained on columns of words; give it a table")
-        return arrays.read_features(file, schema.width, gaps)
+        return arrays.read_features(file, schema.width, gaps, schema.image_shape)
     if file.suffix.lower() not in (".csv", ".tsv", ".parquet", ".pq"):
         raise DataError(f"{file.name}: new rows are read from .csv, .tsv, .parquet or .npz files")
     table = tables.read(file)
@@ -111,9 +111,10 @@ def _matched(table: Table, weights: Weights) -> list[str]:
     missing = [name for name in schema.features if name not in table.columns]
     extra = [name for name in table.columns if name not in unused and name not in schema.features]
     if missing:
-        near = did_you_mean(missing[0], extra) if len(missing) == 1 else ""
+        near = nearest(missing[0], extra) if len(missing) == 1 else None
+        there = f"; rename '{near}' if that is meant" if near else ""
         names = listed([f"'{name}'" for name in missing[:SHOWN]]) + (" …" if len(missing) > SHOWN else "")
-        raise DataError(f"{table.name} lacks the column{'s' if len(missing) > 1 else ''} {names}{near}")
+        raise DataError(f"{table.name} lacks the column{'s' if len(missing) > 1 else ''} {names}{there}")
     if extra and weights.spec.data.features is None:
         names = listed([f"'{name}'" for name in extra[:SHOWN]]) + (" …" if len(extra) > SHOWN else "")
         raise DataError(f"{table.name} has columns the network was not trained on: {names}; remove them")

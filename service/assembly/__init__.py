@@ -109,7 +109,7 @@ def outline(spec: Spec, dataset: Dataset, begin: Weights | None = None) -> Outli
     plan = _plan(resolved, made_of, loss)
     check_memory(resolved, plan, memory_estimate(plan, dataset, len(rows[0]), len(rows[1])))
     told = (
-        *notes(spec, resolved, made, schema, shape, added),
+        *notes(spec, resolved, made, dataset, shape, added),
         *far_targets(dataset, rows[0]),
         *_begun(resolved, plan.network, begin),
     )

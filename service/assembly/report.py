@@ -10,7 +10,7 @@ import numpy as np
 
 from nn import Array, LayerSummary, Preparation
 from service.assembly.memory import memory_estimate
-from service.datasets import Dataset, Schema
+from service.datasets import Dataset
 from service.spec import Spec
 from service.spec.errors import listed
 
@@ -80,10 +80,10 @@ def report(found: Outline, dataset: Dataset) -> Report:
 
 
 def notes(
-    given: Spec, resolved: Spec, preparation: Preparation, schema: Schema, shape: tuple[int, ...], added: bool
+    given: Spec, resolved: Spec, preparation: Preparation, dataset: Dataset, shape: tuple[int, ...], added: bool
 ) -> tuple[str, ...]:
     """What was decided for the person, in sentences."""
-    found = []
+    schema, found = dataset.schema, []
     if given.loss is None and resolved.loss is not None:
         labels = f"{len(schema.classes)} classes" if schema.classes else schema.label_kind
         found.append(f"the loss is {resolved.loss.name}, since the labels are {labels}")
@@ -94,7 +94,7 @@ def notes(
         what = f"one for each {each}" if units == (len(schema.classes) or len(schema.targets)) else "for two classes"
         flattened = "flatten and " if len(resolved.network) - len(given.network) > 1 else ""
         found.append(f"an output layer was added: {flattened}dense, {counted}, {what}")
-    found += _about_rows(given, resolved, schema)
+    found += _about_rows(given, resolved, dataset)
     if count := len(preparation.indicated):
         found.append(f"{count} more input{'s tell' if count > 1 else ' tells'} which cells were empty")
     if schema.image_shape and len(shape) == 1:
@@ -117,12 +117,15 @@ def far_targets(dataset: Dataset, train_rows: Array) -> tuple[str, ...]:
     return (f"'{name}' goes from {low:.4g} to {high:.4g}, and outputs begin near 0; {advice}",)
 
 
-def _about_rows(given: Spec, resolved: Spec, schema: Schema) -> list[str]:
-    found = []
+def _about_rows(given: Spec, resolved: Spec, dataset: Dataset) -> list[str]:
+    schema, found = dataset.schema, []
     chosen = resolved.data.split
     shared = chosen.column is None and chosen.group is None
     if given.data.split.stratify is None and schema.classes and shared and not chosen.stratify:
-        found.append("the split is not stratified, since a class has too few rows to stand in every part")
+        counts = np.bincount(dataset.labels, minlength=len(schema.classes))
+        rows = f"{counts.min()} row{'' if counts.min() == 1 else 's'}"
+        rare = f"class '{schema.classes[int(counts.argmin())]}' has {rows}, too few to stand in every part"
+        found.append(f"the split is not stratified, since {rare}")
     if len(schema.classes) > MANY_CLASSES and schema.classes[0].lstrip("-").isdecimal():
         found.append(
             f"the labels are {len(schema.classes)} whole numbers taken as classes; for quantities use loss: mse"

@@ -43,3 +43,4 @@ def lr_find(
     print(f"suggestion: {found.suggestion:.2g}, where the loss falls fastest")
     name = loaded.optimizer.name
     hint(f"try it: trainyard submit {spec} --set optimizer.{name}.learning_rate={found.suggestion:.2g}")
+    hint("it is an order of magnitude: try a third of it, too")

@@ -36,11 +36,12 @@ def read_npz(file: Path, wanted: Wanted, roles: Roles, gaps: bool = False) -> Da
     return from_arrays(features, labels, file.name, wanted, gaps, extras)
 
 
-def read_features(file: Path, width: int, gaps: bool = False) -> np.ndarray:
+def read_features(file: Path, width: int, gaps: bool = False, image_shape: tuple[int, ...] = ()) -> np.ndarray:
     """The features alone, (n, width). Raises DataError if a row has another number of them."""
     features = _named(_npz(file), _FEATURES, file.name)
     if features.ndim < 2 or features.dtype.kind not in "buif" or math.prod(features.shape[1:]) != width:
-        raise DataError(f"{file.name}: the network takes rows of {width} numbers, got {features.shape}")
+        what = f"images of {' × '.join(map(str, image_shape))}" if image_shape else f"rows of {width} numbers"
+        raise DataError(f"{file.name}: the network takes {what}, got an array of shape {features.shape}")
     if not (np.isfinite(features) | (np.isnan(features) if gaps else False)).all():
         raise DataError(f"{file.name}: the features hold a number that is not finite")
     return features.reshape(len(features), width)

@@ -202,7 +202,7 @@ def test_a_rare_class_cannot_be_stratified_when_asked_and_is_not_when_not():
     text = complaint(head=asked, dataset=rare([50, 50, 2]))
     assert "s.yaml:2:40: data.split.stratify: class 'c' has 2 rows, too few to stand in each of 3 parts" in text
     report = check(spec(rest="train: {batch_size: 10}"), rare([50, 50, 2]))
-    assert "the split is not stratified, since a class has too few rows to stand in every part" in report.notes
+    assert "the split is not stratified, since class 'c' has 2 rows, too few to stand in every part" in report.notes
 
 
 def test_a_shape_that_no_layer_takes_is_told_at_the_layer(monkeypatch):

@@ -436,7 +436,7 @@ def test_a_table_with_the_wrong_columns_is_refused_and_nothing_is_written(cli):
     table, out = cli.home / "rows.csv", cli.home / "out.csv"
     table.write_text("petal_length,petal_widht,sepal_length,sepal_width\n1,2,3,4\n")
     assert cli.refused("predict", 1, table, "-o", out) == (
-        "rows.csv lacks the column 'petal_width'; did you mean 'petal_widht'?"
+        "rows.csv lacks the column 'petal_width'; rename 'petal_widht' if that is meant"
     )
     assert not out.exists()
     assert "nothere.csv" in cli.refused("predict", 1, cli.home / "nothere.csv")
