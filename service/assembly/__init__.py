@@ -145,8 +145,8 @@ def _begun(spec: Spec, network: Network, begin: Weights | None) -> tuple[str, ..
     if spec.begin is None or begin is None:
         if not network.frozen:
             return ()
-        numbers = listed(map(str, sorted(network.frozen)))
-        return (f"frozen as they were drawn, since no run is named in begin: layers {numbers}",)
+        numbers = f"layer{'s' if len(network.frozen) > 1 else ''} {listed(map(str, sorted(network.frozen)))}"
+        return (f"frozen as drawn, since no run is named in begin: {numbers}",)
     views = begin.parameters.views
     fitting = {name for name, shape in network.parameter_shapes.items() if name in views and views[name].shape == shape}
     taken = [name for name, sizes in zip(network.names, network.sizes, strict=True) if sizes and fitting >= set(sizes)]

@@ -26,10 +26,18 @@ def loss_of(spec: Spec, schema: Schema) -> Loss:
     assert spec.loss is not None
     loss: Loss = spec.loss.build()
     if schema.task not in loss.tasks:
-        able = [name for name, other in LOSSES.items() if schema.task in other.tasks]
+        able = [name for name, other in LOSSES.items() if schema.task in other.tasks and _counts(other(), schema)]
         problem = f"{loss.kind} does not fit the labels of {spec.data.source}, which are {schema.label_kind}"
         raise spec.error(("loss",), f"{problem}; use {listed(able, 'or')}")
     return loss
+
+
+def _counts(loss: Loss, schema: Schema) -> bool:
+    """Whether the loss can be used for so many classes or targets."""
+    try:
+        return loss.units(len(schema.classes), len(schema.targets)) > 0
+    except ValueError:
+        return False
 
 
 def with_metrics(spec: Spec, schema: Schema, loss: Loss) -> Spec:
@@ -46,8 +54,9 @@ def with_metrics(spec: Spec, schema: Schema, loss: Loss) -> Spec:
             yes_or_no = "; if the targets are 0 and 1, set data.task: multilabel" if several else ""
             losses = f" and the loss {listed(sorted(part.losses), 'or')}" if part.losses else ""
             fits = f"{listed(sorted(part.tasks), 'or')}{losses}"
+            there = listed("top_3" if name == "top_k" else name for name in able)
             sentence = f"{name} is for {fits}; here {schema.task} with {loss.kind} is judged"
-            raise spec.error(("metrics", place), f"{sentence}, for which there are {listed(able)}{yes_or_no}")
+            raise spec.error(("metrics", place), f"{sentence}, for which there are {there}{yes_or_no}")
         if part.kind == "top_k" and (guesses := int(name.removeprefix("top_"))) >= len(schema.classes):
             sentence = f"{guesses} guesses of {len(schema.classes)} classes are always right"
             raise spec.error(("metrics", place), f"{sentence}; take fewer")

@@ -107,7 +107,7 @@ def test_a_single_name_stands_for_a_list_of_metrics_or_of_frozen_layers():
     found = made("metrics: f1\ntrain: {freeze: 1}", HEAD.replace("[]", "[dense: 3, dense: 3]"))
     assert (found.metrics, found.train.freeze) == (["f1"], [1])
     notes = outline(found, built_in("iris")).notes
-    assert "frozen as they were drawn, since no run is named in begin: layers 1" in notes
+    assert "frozen as drawn, since no run is named in begin: layer 1" in notes
 
 
 def test_targets_far_from_0_are_warned_of():

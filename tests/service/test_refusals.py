@@ -181,7 +181,7 @@ def outlined(text):
             "[]",
             "metrics: [mae]",
             "s.yaml:4:11: metrics[0]: mae is for regression; here classification with cross_entropy is judged, for "
-            "which there are accuracy, top_k, precision, recall, f1, precision_micro, recall_micro, f1_micro, "
+            "which there are accuracy, top_3, precision, recall, f1, precision_micro, recall_micro, f1_micro, "
             "log_loss and roc_auc",
         ),
         (
@@ -202,7 +202,7 @@ def outlined(text):
             "loss: mse\nmetrics: [log_loss]",
             "s.yaml:5:11: metrics[0]: log_loss is for classification or multilabel and the loss "
             "binary_cross_entropy or cross_entropy; here classification with mse is judged, for which there are "
-            "accuracy, top_k, precision, recall, f1, precision_micro, recall_micro, f1_micro and roc_auc",
+            "accuracy, top_3, precision, recall, f1, precision_micro, recall_micro, f1_micro and roc_auc",
         ),
         (
             "iris",
