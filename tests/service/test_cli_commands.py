@@ -31,14 +31,14 @@ from tests.yard import ROOT, settled
 
 RUN = {
     "id", "name", "state", "queue", "priority", "tags", "attempt", "epoch", "epochs", "created", "started", "finished",
-    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics",
+    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics", "wish", "cloned_from",
 }  # fmt: skip
 ATTEMPT = {
-    "number", "worker", "pid", "started", "finished", "outcome", "reason", "first_epoch", "epoch", "samples",
-    "seconds", "environment",
+    "number", "worker", "pid", "started", "finished", "outcome", "reason", "exit_signal", "first_epoch", "epoch",
+    "samples", "seconds", "environment",
 }  # fmt: skip
 WORKER = {"name", "host", "slots", "busy", "queues", "state", "last_seen"}
-WORKER_MORE = {"pid", "silent_seconds", "metrics_url"}
+WORKER_MORE = {"pid", "silent_seconds", "metrics_url", "set_aside"}
 YARD = {"state", "web_url", "database", "broker", "workers", "queues"}
 FLOWERS = ROOT / "examples" / "flowers.csv"
 CLOSED = "redis://:hunter2@127.0.0.1:1/0"
@@ -381,7 +381,7 @@ def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(c
 
 
 def test_the_database_is_checked_and_upgraded(cli):
-    assert cli("db", "check").out == "the database is at schema 0001, the one this version needs\n"
+    assert cli("db", "check").out == "the database is at schema 0002, the one this version needs\n"
     assert cli("db", "upgrade").out == "the database is at schema 0001\n"
     url = f"sqlite:///{cli.home / 'new.db'}"
     made = cli("--database", url, "db", "upgrade")
@@ -412,7 +412,7 @@ def test_a_state_that_is_none_is_answered_with_those_there_are(cli):
 
 def test_a_verb_that_does_not_fit_the_state_says_which_would(cli):
     assert cli.refused("runs", "retry", 1) == "run 1 is completed; only a failed or cancelled run can be retried"
-    cancelled = "run 1 is completed; only a queued or running run can be cancelled"
+    cancelled = "run 1 is completed; only a queued, paused or running run can be cancelled"
     assert cli.refused("runs", "cancel", 1) == cancelled
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from service.store import workers
 from service.store.clock import after
+from service.store.points import Point
 from service.store.tables import Outcome, State
-from service.store.transitions import NoSuchRun, Point
+from service.store.transitions import NoSuchRun
 from service.why import why
 
 ATTEMPTS = 5
