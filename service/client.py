@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import InputError, TrainyardError
 from service.settings import Settings, load_settings
-from service.store import blobs, history, transitions
+from service.store import blobs, history, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
@@ -390,6 +390,11 @@ class Client:
     def stop(self, worker: str) -> None:
         """Ask a worker to save what it trains, hand it over to others, and end."""
         self._end(worker, worker_store.STOP)
+
+    def trust(self, worker: str) -> None:
+        """Take back a worker that was set aside. Raises NotSetAside."""
+        with self.database.write() as session:
+            suspicion.trust(session, worker)
 
     def _end(self, worker: str, wish: str) -> None:
         with self.database.write() as session:

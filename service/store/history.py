@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Double, func, literal_column, select, type_coerce
@@ -148,6 +149,23 @@ def pause(session: Session, run_id: int) -> float:
     """For how many seconds a run that lost several workers may not be claimed yet; 0 when it may."""
     left = type_coerce(Run.not_before, Double) - type_coerce(now(), Double)
     return max(0.0, session.scalar(select(left).where(Run.id == run_id)) or 0.0)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A run that holds a slot."""
+
+    run_id: int
+    worker: str
+    epoch: int
+    epochs: int
+
+
+def holders(session: Session, workers: Sequence[str]) -> list[Holder]:
+    """The runs that these workers train."""
+    running = Run.state == literal_column(f"'{State.RUNNING}'")
+    query = select(Run.id, Run.worker, Run.epoch, Run.epochs).where(running, Run.worker.in_(workers)).order_by(Run.id)
+    return [Holder(run_id, worker or "?", epoch, epochs) for run_id, worker, epoch, epochs in session.execute(query)]
 
 
 def held_by(session: Session, worker: str) -> list[tuple[int, int, int]]:
