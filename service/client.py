@@ -24,6 +24,7 @@ from service.store.tables import Run, State
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+    from sqlalchemy import ColumnElement
 
     from nn import Rates
     from service.assembly import Report
@@ -196,14 +197,19 @@ class Client:
         tag: str | None = None,
         before: int | None = None,
         limit: int | None = 20,
+        where: str | None = None,
     ) -> list[RunRecord]:
-        """The newest runs first; `before` takes a run's number and goes on from there."""
+        """The newest runs first; `before` takes a run's number and goes on from there.
+
+        `where` is an expression such as "val_accuracy > 0.97 and tag = 'base'"; raises InputError if it is none.
+        """
         states = list(states)
         for state in states:
             if state not in list(State):
                 raise InputError(f"there is no state '{state}': a run is {', '.join(State)}")
+        fits = None if where is None else _condition(where)
         with self.database.read() as session:
-            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit)
+            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit, where=fits)
 
     def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
         """One row an epoch: `epoch` and every metric."""
@@ -348,6 +354,12 @@ def _loaded(spec: AnySpec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
     elif not isinstance(spec, Spec):
         spec = load(Path(spec), overrides)
     return spec, datasets.load(spec)
+
+
+def _condition(where: str) -> ColumnElement[bool]:
+    from service.expressions import condition
+
+    return condition(where)
 
 
 def check_name(what: str, name: str) -> None:
