@@ -18,7 +18,7 @@ from service.expressions.tree import Path
 
 
 class _JsonPath(TypeDecorator[Path]):
-    """A path as a bound value: '$."train"."epochs"' for SQLite, '{train,epochs}' for PostgreSQL.
+    """A path as a bound value: '$."train"."epochs"' for SQLite, 'train,epochs' for PostgreSQL.
 
     Its steps are letters, digits and underscores: the tokens of the language let nothing else through.
     """
@@ -30,7 +30,7 @@ class _JsonPath(TypeDecorator[Path]):
         if value is None:
             return None
         if dialect.name == "postgresql":
-            return "{" + ",".join(map(str, value)) + "}"
+            return ",".join(map(str, value))
         return "$" + "".join(f"[{step}]" if isinstance(step, int) else f'."{step}"' for step in value)
 
 
@@ -47,7 +47,8 @@ class _Pattern(TypeDecorator[str]):
 
 
 class _Json(FunctionElement[Any]):
-    """Something read from a JSON column at a path. `sqlite` and `postgresql` get {0}, the column, and {1}, the path."""
+    """Something read from a JSON column at a path, in both languages: {json} and {path} are the arguments, {value} is
+    what PostgreSQL finds there, {text} the same as a text."""
 
     sqlite = postgresql = ""
 
@@ -56,10 +57,16 @@ class _Json(FunctionElement[Any]):
 
 
 @compiles(_Json, "sqlite")
+def _json_sqlite(element: _Json, compiler: Any, **options: Any) -> str:
+    json, path = (compiler.process(clause, **options) for clause in element.clauses)
+    return element.sqlite.format(json=json, path=path)
+
+
 @compiles(_Json, "postgresql")
-def _json(element: _Json, compiler: Any, **options: Any) -> str:
-    form = element.sqlite if compiler.dialect.name == "sqlite" else element.postgresql
-    return form.format(*(compiler.process(clause, **options) for clause in element.clauses))
+def _json_postgresql(element: _Json, compiler: Any, **options: Any) -> str:
+    json, path = (compiler.process(clause, **options) for clause in element.clauses)
+    steps = f"string_to_array({path}, ',')"  # a constant to the planner, which a cast to text[] is not
+    return element.postgresql.format(value=f"{json} #> {steps}", text=f"{json} #>> {steps}")
 
 
 class JsonKind(_Json):
@@ -67,47 +74,40 @@ class JsonKind(_Json):
 
     type = String()
     inherit_cache = True
-    sqlite = "nullif(json_type({0}, {1}), 'null')"
-    postgresql = "nullif(jsonb_typeof({0} #> CAST({1} AS text[])), 'null')"
+    sqlite = "nullif(json_type({json}, {path}), 'null')"
+    postgresql = "nullif(jsonb_typeof({value}), 'null')"
 
 
 class JsonNumber(_Json):
     type = Double()
     inherit_cache = True
-    sqlite = "CASE WHEN json_type({0}, {1}) IN ('integer', 'real') THEN CAST(json_extract({0}, {1}) AS REAL) END"
-    postgresql = (
-        "CASE jsonb_typeof({0} #> CAST({1} AS text[])) "
-        "WHEN 'number' THEN CAST({0} #>> CAST({1} AS text[]) AS double precision) END"
+    sqlite = (
+        "CASE WHEN json_type({json}, {path}) IN ('integer', 'real') THEN CAST(json_extract({json}, {path}) AS REAL) END"
     )
+    postgresql = "CASE jsonb_typeof({value}) WHEN 'number' THEN CAST({text} AS double precision) END"
 
 
 class JsonText(_Json):
     type = String()
     inherit_cache = True
-    sqlite = "CASE json_type({0}, {1}) WHEN 'text' THEN json_extract({0}, {1}) END"
-    postgresql = "CASE jsonb_typeof({0} #> CAST({1} AS text[])) WHEN 'string' THEN {0} #>> CAST({1} AS text[]) END"
+    sqlite = "CASE json_type({json}, {path}) WHEN 'text' THEN json_extract({json}, {path}) END"
+    postgresql = "CASE jsonb_typeof({value}) WHEN 'string' THEN {text} END"
 
 
 class JsonTruth(_Json):
     type = Boolean()
     inherit_cache = True
-    sqlite = "CASE json_type({0}, {1}) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
-    postgresql = (
-        "CASE jsonb_typeof({0} #> CAST({1} AS text[])) "
-        "WHEN 'boolean' THEN CAST({0} #>> CAST({1} AS text[]) AS boolean) END"
-    )
+    sqlite = "CASE json_type({json}, {path}) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
+    postgresql = "CASE jsonb_typeof({value}) WHEN 'boolean' THEN CAST({text} AS boolean) END"
 
 
 class JsonName(_Json):
-    """The first key of a mapping: the name of a part, as in {"adam": {…}}."""
+    """The key of a mapping of one: the name of a part, as in {"adam": {…}}."""
 
     type = String()
     inherit_cache = True
-    sqlite = "CASE json_type({0}, {1}) WHEN 'object' THEN (SELECT key FROM json_each({0}, {1}) LIMIT 1) END"
-    postgresql = (
-        "CASE jsonb_typeof({0} #> CAST({1} AS text[])) "
-        "WHEN 'object' THEN (SELECT jsonb_object_keys({0} #> CAST({1} AS text[])) LIMIT 1) END"
-    )
+    sqlite = "CASE json_type({json}, {path}) WHEN 'object' THEN (SELECT key FROM json_each({json}, {path}) LIMIT 1) END"
+    postgresql = "CASE jsonb_typeof({value}) WHEN 'object' THEN (SELECT jsonb_object_keys({value}) LIMIT 1) END"
 
 
 class JsonLength(_Json):
@@ -115,11 +115,8 @@ class JsonLength(_Json):
 
     type = Integer()
     inherit_cache = True
-    sqlite = "CASE json_type({0}, {1}) WHEN 'array' THEN json_array_length({0}, {1}) END"
-    postgresql = (
-        "CASE jsonb_typeof({0} #> CAST({1} AS text[])) "
-        "WHEN 'array' THEN jsonb_array_length({0} #> CAST({1} AS text[])) END"
-    )
+    sqlite = "CASE json_type({json}, {path}) WHEN 'array' THEN json_array_length({json}, {path}) END"
+    postgresql = "CASE jsonb_typeof({value}) WHEN 'array' THEN jsonb_array_length({value}) END"
 
 
 class Ordered(FunctionElement[str]):
