@@ -220,14 +220,19 @@ class Client:
         tag: str | None = None,
         before: int | None = None,
         limit: int | None = 20,
+        where: str | None = None,
     ) -> list[RunRecord]:
-        """The newest runs first; `before` takes a run's number and goes on from there."""
+        """The newest runs first; `before` takes a run's number and goes on from there.
+
+        `where` is an expression such as "val_accuracy > 0.97 and tag = 'base'"; raises InputError if it is none.
+        """
         states = list(states)
         for state in states:
             if state not in list(State):
                 raise InputError(f"there is no state '{state}': a run is {', '.join(State)}")
+        fits = None if where is None else _condition(where)
         with self.database.read() as session:
-            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit)
+            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit, where=fits)
 
     def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
         """One row an epoch: `epoch` and every metric."""
@@ -305,10 +310,9 @@ class Client:
         return self._ask_all(transitions.retry, where)
 
     def _ask_all(self, ask: Ask, where: str, timeout: float = 0.0) -> dict[int, State]:
-        from service.expressions import condition
-
+        which = _condition(where)
         with self.database.write() as session:
-            asked = ask(session, condition(where))
+            asked = ask(session, which)
         return self._settle(ask, list(asked), timeout)
 
     def _settle(self, ask: Ask, run_ids: Sequence[int], timeout: float) -> dict[int, State]:
@@ -425,6 +429,12 @@ def _check_names(queue: str, tags: Sequence[str]) -> None:
     check_name("queue", queue)
     for tag in tags:
         check_name("tag", tag)
+
+
+def _condition(where: str) -> ColumnElement[bool]:
+    from service.expressions import condition
+
+    return condition(where)
 
 
 def check_name(what: str, name: str) -> None:

@@ -24,6 +24,9 @@ def list_runs(
     state: Annotated[list[str], typer.Option(help="Only runs in this state; may be repeated.")] = [],
     queue: Annotated[str | None, typer.Option(help="Only runs of this queue.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only runs with this tag.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help='Only runs that this expression fits, as in "val_accuracy > 0.9".')
+    ] = None,
     before: Annotated[int | None, typer.Option(help="Only runs older than this number, for the next page.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
@@ -33,7 +36,7 @@ def list_runs(
 
     Example: trainyard runs list --state running --limit 10
     """
-    found = context.client().runs(states=state, queue=queue, tag=tag, before=before, limit=limit + 1)
+    found = context.client().runs(states=state, queue=queue, tag=tag, before=before, limit=limit + 1, where=where)
     more, found = len(found) > limit, found[:limit]
     if json:
         print_json([run.json() for run in found])
@@ -42,7 +45,8 @@ def list_runs(
     if more:
         hint(f"there are more: --before {found[-1].id}, or --limit")
     if not found:
-        hint("no run yet; `trainyard submit SPEC` queues one" if not (state or queue or tag) else "no run fits")
+        asked = state or queue or tag or where
+        hint("no run fits" if asked else "no run yet; `trainyard submit SPEC` queues one")
 
 
 def _row(run: RunRecord) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Double, func, literal_column, select, type_coerce
+from sqlalchemy import ColumnElement, Double, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
 from service.store.clock import now
@@ -33,8 +33,12 @@ def runs(
     tag: str | None = None,
     before: int | None = None,
     limit: int | None = None,
+    where: ColumnElement[bool] | None = None,
 ) -> list[RunRecord]:
-    """The newest runs first; `before` (a run's number) goes on from an earlier page."""
+    """The newest runs first; `before` (a run's number) goes on from an earlier page.
+
+    `where` is a condition over Run, as `service.expressions` makes of a text.
+    """
     query = select(Run).order_by(Run.id.desc())
     if wanted := list(states):
         query = query.where(Run.state.in_(wanted))
@@ -44,6 +48,8 @@ def runs(
         query = query.where(Run.id.in_(select(Tag.run_id).where(Tag.tag == tag)))
     if before is not None:
         query = query.where(Run.id < before)
+    if where is not None:
+        query = query.where(where)
     rows = session.scalars(query.limit(limit)).all()
     return [
         record
