@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from copy import copy
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.store import history, transitions
 from service.store.clock import now
+from service.store.database import Database
 from service.store.points import Point
 from service.store.tables import Outcome, Run, State, Wish
 from service.store.transitions import Claim, LeaseLost, WrongState
@@ -51,15 +54,20 @@ class Model:
 
 
 class Yard(RuleBasedStateMachine):
-    """Every example has a queue of its own, so that one database serves them all."""
+    """Every example has a queue of its own, so that one database serves them all. Whoever asks, asks over the next of
+    several connections: a submitter, two workers and a reconciler share nothing else."""
 
     examples = 0
 
-    def __init__(self, yard) -> None:
+    def __init__(self, yards) -> None:
         super().__init__()
         Yard.examples += 1
-        self.yard, self.queue = yard, f"queue-{Yard.examples}"
+        self.yards, self.queue = itertools.cycle(yards), f"queue-{Yard.examples}"
         self.runs: dict[int, Model] = {}
+
+    @property
+    def yard(self):
+        return next(self.yards)
 
     @rule(priority=strategies.integers(-1, 1), max_attempts=strategies.integers(1, 3))
     def submit(self, priority, max_attempts):
@@ -238,9 +246,20 @@ class Yard(RuleBasedStateMachine):
             assert (summary.best, summary.best_epoch) == min(numbers)
 
 
-def test_any_order_of_transitions_keeps_to_the_model(yard, kind):
+@pytest.fixture
+def yards(yard):
+    """The same yard over three databases' worth of connections."""
+    others = [copy(yard) for _ in range(2)]
+    for other in others:
+        other.database = Database(yard.database.url)
+    yield [yard, *others]
+    for other in others:
+        other.database.dispose()
+
+
+def test_any_order_of_transitions_keeps_to_the_model(yards, kind):
     run_state_machine_as_test(
-        lambda: Yard(yard),
+        lambda: Yard(yards),
         settings=settings(
             max_examples=20 if kind == "sqlite" else 8, stateful_step_count=25, deadline=None,
             suppress_health_check=list(HealthCheck),
