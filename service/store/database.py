@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,15 +21,37 @@ from sqlalchemy.orm import Session
 from service.errors import InputError, Unreachable
 from service.settings import without_secrets
 from service.store.tables import SCHEMA
+from service.store.turns import TurnMissed, Turns
+
+log = logging.getLogger(__name__)
+
+# SQLite writes into a log beside the database, and what is in there is copied back now and then, which ends in fsyncs.
+# Nobody shall wait for another's: it is done outside one's turn, by those who write much, and the log begins anew when
+# nobody has written meanwhile. Beyond the limit somebody makes sure of that, in a turn, with little left to copy.
+COPIED_BACK = 4 * 2**20  # bytes
+LOG_LIMIT = 32 * 2**20
 
 
 class DatabaseUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
         first_line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
-        super().__init__(
-            f"the database {without_secrets(url)} cannot be reached: {first_line}; "
-            "is it up, and is TRAINYARD_DATABASE_URL right?"
-        )
+        advice = next((advice for part, advice in ADVICE.items() if part in first_line), ADVICE[""])
+        super().__init__(f"the database {without_secrets(url)} cannot be {advice.format(cause=first_line)}")
+
+
+ADVICE = {  # by a part of what the database said; the last one fits all
+    "disk is full": "written: {cause}; make room on its disk, all that was stored before is safe",
+    "No space left": "written: {cause}; make room on its disk, all that was stored before is safe",
+    "disk I/O error": "used: {cause}; is its disk full or broken? `dmesg` may say more",
+    "readonly": "written: {cause}; the file, its folder and the files beside it must be writable for this user",
+    "Read-only": "written: {cause}; the file, its folder and the files beside it must be writable for this user",
+    "ermission denied": "used: {cause}; the file, its folder and the files beside it must be writable for this user",
+    "is locked": "written: {cause}, for 30 seconds by now; does another program keep it open, or a stopped process?",
+    "without a break": "written: {cause}; try again, and see what keeps them so long",
+    "malformed": "read: {cause}; go back to a copy of it, or see what `sqlite3 FILE .recover` can save",
+    "": "reached: {cause}; is it up, and is TRAINYARD_DATABASE_URL right?",
+}
+UNUSABLE = ("file is not a database", "malformed")  # what SQLite does not call an OperationalError
 
 
 class SchemaMismatch(InputError):
@@ -63,12 +88,56 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """One transaction, committed at the end. SQLite takes its write lock at the start: a reader that becomes a
-        writer half-way would fail with "database is locked" where this one waits."""
+    def write(self, *, large: bool = False) -> Iterator[Session]:
+        """One transaction, committed at the end; `large` for one of many that together write or remove megabytes.
+
+        SQLite takes its write lock at the start: a reader that becomes a writer half-way would fail with "database is
+        locked" where this one waits, in turn.
+        """
         writer = self.engine.execution_options(begin="IMMEDIATE")
-        with self._translated(), Session(writer, expire_on_commit=False) as session, session.begin():
+        with (
+            self._translated(),
+            self.turn(large=large),
+            Session(writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
+        if self._logged() > (COPIED_BACK if large else LOG_LIMIT):
+            self._empty_log()
+
+    @contextmanager
+    def turn(self, *, large: bool = False) -> Iterator[None]:
+        """One's turn to write, which only SQLite needs; to be had for as short as can be."""
+        with ExitStack() as held:
+            if self.file is not None:
+                try:
+                    held.enter_context(Turns(self.file).take(large=large))
+                except (TurnMissed, OSError) as error:
+                    raise DatabaseUnreachable(self.url, error) from error
+            yield
+
+    def _logged(self) -> int:
+        """The size of SQLite's log in bytes."""
+        if self.file is None:
+            return 0
+        try:
+            return os.path.getsize(f"{self.file}-wal")
+        except FileNotFoundError:
+            return 0
+
+    def _empty_log(self) -> None:
+        """Copy back what is in the log. If that fails nothing is lost, and the next to write tries again."""
+        try:
+            self._copy_back()
+            if self._logged() > LOG_LIMIT:
+                with self.turn(large=True):
+                    self._copy_back()
+        except (DatabaseUnreachable, sqlite_module().Error) as error:
+            log.warning("the log of the database was not emptied: %s; the next to write tries again", error)
+
+    def _copy_back(self) -> None:
+        with closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -77,7 +146,7 @@ class Database:
         except OperationalError as error:
             raise DatabaseUnreachable(self.url, error) from error
         except DatabaseError as error:
-            if isinstance(error, ProgrammingError) or "file is not a database" in str(error):
+            if isinstance(error, ProgrammingError) or any(part in str(error) for part in UNUSABLE):
                 raise DatabaseUnreachable(self.url, error) from error
             raise
 
@@ -95,7 +164,7 @@ class Database:
             exists = session.execute(text(_HAS_VERSION[self.engine.dialect.name])).first()
             return session.execute(text("SELECT version_num FROM alembic_version")).scalar() if exists else None
 
-    @property
+    @cached_property
     def file(self) -> Path | None:
         """The file of a SQLite database."""
         url = make_url(self.url)
@@ -122,6 +191,15 @@ def sqlite_module() -> ModuleType:
         return importlib.import_module("sqlite3")
 
 
+PRAGMAS = (
+    "synchronous = NORMAL",
+    "busy_timeout = 30000",
+    "foreign_keys = ON",
+    "wal_autocheckpoint = 0",  # `_empty_log` does what that does
+    "journal_size_limit = 0",  # a log that begins anew is cut, and its size tells what is in it
+)
+
+
 def _sqlite(url: str) -> Engine:
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": 30})
 
@@ -129,7 +207,7 @@ def _sqlite(url: str) -> Engine:
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver shall not begin transactions by itself
         _write_ahead(connection)
-        for pragma in ("synchronous = NORMAL", "busy_timeout = 30000", "foreign_keys = ON"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
