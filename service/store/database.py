@@ -34,22 +34,28 @@ LOG_LIMIT = 32 * 2**20
 
 class DatabaseUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
-        first_line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
-        advice = next((advice for part, advice in ADVICE.items() if part in first_line), ADVICE[""])
-        super().__init__(f"the database {without_secrets(url)} cannot be {advice.format(cause=first_line)}")
+        said = cause.strerror if isinstance(cause, OSError) else getattr(cause, "orig", cause)
+        first_line = str(said).strip().partition("\n")[0]
+        advice = ADVICE if url.startswith("sqlite") else {}
+        sentence = next((sentence for part, sentence in advice.items() if part in first_line), UP)
+        super().__init__(f"the database {without_secrets(url)} cannot be {sentence.format(cause=first_line)}")
 
 
-ADVICE = {  # by a part of what the database said; the last one fits all
-    "disk is full": "written: {cause}; make room on its disk, all that was stored before is safe",
-    "No space left": "written: {cause}; make room on its disk, all that was stored before is safe",
+UP = "reached: {cause}; is it up, and is TRAINYARD_DATABASE_URL right?"
+ROOM = "written: {cause}; make room on its disk, what was stored before is safe"
+RIGHTS = "used: {cause}; its folder must be there, and it and the files beside it be writable for this user"
+ADVICE = {  # by a part of what SQLite or the system said
+    "disk is full": ROOM,
+    "No space left": ROOM,
     "disk I/O error": "used: {cause}; is its disk full or broken? `dmesg` may say more",
-    "readonly": "written: {cause}; the file, its folder and the files beside it must be writable for this user",
-    "Read-only": "written: {cause}; the file, its folder and the files beside it must be writable for this user",
-    "ermission denied": "used: {cause}; the file, its folder and the files beside it must be writable for this user",
+    "readonly": RIGHTS,
+    "Read-only": RIGHTS,
+    "ermission denied": RIGHTS,
+    "unable to open database file": RIGHTS,
+    "No such file": RIGHTS,
     "is locked": "written: {cause}, for 30 seconds by now; does another program keep it open, or a stopped process?",
     "without a break": "written: {cause}; try again, and see what keeps them so long",
     "malformed": "read: {cause}; go back to a copy of it, or see what `sqlite3 FILE .recover` can save",
-    "": "reached: {cause}; is it up, and is TRAINYARD_DATABASE_URL right?",
 }
 UNUSABLE = ("file is not a database", "malformed")  # what SQLite does not call an OperationalError
 

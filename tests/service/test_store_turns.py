@@ -244,7 +244,7 @@ def test_a_log_that_cannot_be_emptied_fails_no_write(database, monkeypatch, capl
     real = Database._copy_back
 
     def refused(self):
-        raise DatabaseUnreachable(self.url, OSError("disk I/O error"))
+        raise DatabaseUnreachable(self.url, OSError(5, "Input/output error"))
 
     monkeypatch.setattr(Database, "_copy_back", refused)
     small_writes(database, 3)
