@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
 
 from benchmarks import yards
 from benchmarks.report import circumstances, interruptible, paragraph, quantile, table, write_section
@@ -66,11 +67,17 @@ class Watched(Database):
         self.log = log
 
     @contextmanager
-    def turn(self, *, large: bool = False) -> Iterator[None]:
-        with super().turn(large=large):
+    def write(self, *, large: bool = False) -> Iterator[Session]:
+        self.large = large
+        with super().write(large=large) as session:
+            yield session
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with super().turn():
             began = time.monotonic()
             yield
-            if large and self.file is not None:
+            if self.large and self.file is not None:
                 self.log.chunks.append((began, time.monotonic() - began))
 
 

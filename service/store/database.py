@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from service.errors import InputError, Unreachable
 from service.settings import without_secrets
 from service.store.tables import SCHEMA
-from service.store.turns import TurnMissed, Turns
+from service.store.turns import COURTESY, TurnMissed, Turns
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,7 @@ LOG_LIMIT = 32 * 2**20
 
 class DatabaseUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
-        said = cause.strerror if isinstance(cause, OSError) else getattr(cause, "orig", cause)
-        first_line = str(said).strip().partition("\n")[0]
+        first_line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
         advice = ADVICE if url.startswith("sqlite") else {}
         sentence = next((sentence for part, sentence in advice.items() if part in first_line), UP)
         super().__init__(f"the database {without_secrets(url)} cannot be {sentence.format(cause=first_line)}")
@@ -101,26 +100,26 @@ class Database:
         locked" where this one waits, in turn.
         """
         writer = self.engine.execution_options(begin="IMMEDIATE")
-        with (
-            self._translated(),
-            self.turn(large=large),
-            Session(writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
-        if self._logged() > (COPIED_BACK if large else LOG_LIMIT):
-            self._empty_log()
+        with self._translated(), self._alone(COURTESY) if large else nullcontext():
+            with self.turn(), Session(writer, expire_on_commit=False) as session, session.begin():
+                yield session
+            if large and self._logged() > COPIED_BACK:
+                self._empty_log()
+            elif not large and self._logged() > LOG_LIMIT:
+                with self._alone(0.0) as alone:
+                    if alone:  # else another one stages a blob, and empties the log
+                        self._empty_log()
 
     @contextmanager
-    def turn(self, *, large: bool = False) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """One's turn to write, which only SQLite needs; to be had for as short as can be."""
-        with ExitStack() as held:
-            if self.file is not None:
-                try:
-                    held.enter_context(Turns(self.file).take(large=large))
-                except (TurnMissed, OSError) as error:
-                    raise DatabaseUnreachable(self.url, error) from error
+        with Turns(self.file).take() if self.file else nullcontext():
             yield
+
+    @contextmanager
+    def _alone(self, patience: float) -> Iterator[bool]:
+        with Turns(self.file).alone(patience) if self.file else nullcontext(True) as alone:
+            yield alone
 
     def _logged(self) -> int:
         """The size of SQLite's log in bytes."""
@@ -136,10 +135,10 @@ class Database:
         try:
             self._copy_back()
             if self._logged() > LOG_LIMIT:
-                with self.turn(large=True):
+                with self.turn():
                     self._copy_back()
-        except (DatabaseUnreachable, sqlite_module().Error) as error:
-            log.warning("the log of the database was not emptied: %s; the next to write tries again", error)
+        except (TurnMissed, sqlite_module().Error) as error:
+            log.warning("the log of %s could not be emptied: %s; the next to write tries again", self.file, error)
 
     def _copy_back(self) -> None:
         with closing(self.engine.raw_connection()) as connection:
@@ -149,7 +148,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except (OperationalError, TurnMissed) as error:
             raise DatabaseUnreachable(self.url, error) from error
         except DatabaseError as error:
             if isinstance(error, ProgrammingError) or any(part in str(error) for part in UNUSABLE):

@@ -17,13 +17,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PATIENCE = 30.0  # seconds, as SQLite's own
+COURTESY = 2.0  # seconds; a lease must be renewed between two chunks
 
 
 class TurnMissed(Exception):
-    """Others have had the turn for all of one's patience."""
-
-    def __init__(self) -> None:
-        super().__init__(f"others have been writing to it for {PATIENCE:g} s without a break")
+    """The turn did not come, or could not be asked for; the reason is for a person."""
 
 
 class Turns:
@@ -31,23 +29,33 @@ class Turns:
 
     - the turn;
     - being next, which is given up once the turn is had: who has just written cannot overtake who is next;
-    - the large one, for writes that together store or remove a blob. Of many that do, one at a time stands in the line,
-      and a small write waits for the chunk that is being written and perhaps one more, not for one of each.
+    - the large one, for those who store or remove a blob. Of many that do, one at a time stands in the line, and a
+      small write waits for the chunk that is being written and perhaps one more, not for one of each.
     """
 
     def __init__(self, database: Path) -> None:
         self._turn, self._next, self._large = (Path(f"{database}-{name}") for name in ("turn", "next", "large"))
 
     @contextmanager
-    def take(self, *, large: bool = False) -> Iterator[None]:
+    def take(self) -> Iterator[None]:
         """Wait for one's turn and have it while the block runs; raises TurnMissed."""
         deadline = time.monotonic() + PATIENCE
         with ExitStack() as held:
-            if large:
-                held.enter_context(_locked(self._large, deadline))
             with _locked(self._next, deadline):
                 held.enter_context(_locked(self._turn, deadline))
             yield
+
+    @contextmanager
+    def alone(self, patience: float = COURTESY) -> Iterator[bool]:
+        """Be the one who writes much; the turns for it are taken inside. False when another has been it for all one's
+        patience: the block runs all the same, for this is a courtesy, and that other one may be frozen."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(_locked(self._large, time.monotonic() + patience))
+                alone = True
+            except TurnMissed:
+                alone = False
+            yield alone
 
 
 _open: set[int] = set()  # the files that this process has locked or waits for
@@ -55,7 +63,10 @@ _open: set[int] = set()  # the files that this process has locked or waits for
 
 @contextmanager
 def _locked(file: Path, deadline: float) -> Iterator[None]:
-    handle = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise TurnMissed(error.strerror) from error
     _open.add(handle)
     try:
         _lock(handle, deadline)
@@ -71,6 +82,8 @@ def _lock(handle: int, deadline: float) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if time.monotonic() >= deadline:
+            raise _missed() from None
         _wait(handle, deadline)
 
 
@@ -85,7 +98,11 @@ def _wait(handle: int, deadline: float) -> None:
 
     threading.Thread(target=wait, name=f"waits for {handle}", daemon=True).start()
     if not locked.wait(max(0.0, deadline - time.monotonic())):
-        raise TurnMissed
+        raise _missed()
+
+
+def _missed() -> TurnMissed:
+    return TurnMissed(f"others have been writing to it for {PATIENCE:g} s without a break")
 
 
 def _forget() -> None:
