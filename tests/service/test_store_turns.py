@@ -216,11 +216,15 @@ def test_a_log_that_others_keep_writing_to_is_emptied_in_a_turn(database, monkey
     monkeypatch.setattr("service.store.database.LOG_LIMIT", 200_000)
     real, other = Database._copy_back, Database(database.url)
 
-    def and_another_writes(self):
-        real(self)
-        if not self.in_turn:
+    def while_others_write(self):
+        if self.in_turn:
+            real(self)
+            return
+        with other.read() as session:  # SQLite copies what this one sees, and not what is written now
+            session.execute(text("SELECT count(*) FROM blobs")).all()
             with other.engine.begin() as connection:
                 connection.execute(text("UPDATE blobs SET size = size + 1"))
+            real(self)
 
     class Told(Database):
         in_turn = False
@@ -233,7 +237,7 @@ def test_a_log_that_others_keep_writing_to_is_emptied_in_a_turn(database, monkey
             self.in_turn = False
 
     told = Told(database.url)
-    monkeypatch.setattr(Told, "_copy_back", and_another_writes)
+    monkeypatch.setattr(Told, "_copy_back", while_others_write)
     small_writes(told, 200)
     assert log_size(database) < 400_000
     told.dispose()
@@ -268,6 +272,7 @@ def test_a_small_write_does_not_wait_for_who_stages_a_blob_and_is_not_writing(da
     small_writes(database, 1)
 
 
+@pytest.mark.timeout(25)  # with the patience that a turn deserves it would take longer
 def test_a_frozen_process_keeps_no_other_from_staging(database, monkeypatch):
     """It may be frozen between two turns, while it empties the log; the others' leases must go on being renewed."""
     monkeypatch.setattr("service.store.database.COURTESY", 0.05)
@@ -283,20 +288,33 @@ def test_a_frozen_process_keeps_no_other_from_staging(database, monkeypatch):
             assert blobs.load(session, blob_id) == b"some bytes"
 
 
+def test_who_writes_much_is_alone_in_it_and_who_writes_little_is_not(database):
+    for large in (True, False):
+        with database.write(large=large), Turns(database.file).alone(0.0) as another_may:
+            assert another_may is not large
+
+
 def test_every_chunk_is_staged_and_removed_in_a_turn_of_its_own(database, monkeypatch):
-    had = []
+    turns_had, larges = [], []
 
     class Counting(Database):
         @contextmanager
+        def write(self, *, large=False):
+            larges.append(large)
+            with super().write(large=large) as session:
+                yield session
+
+        @contextmanager
         def turn(self):
             with super().turn():
-                had.append(1)
+                turns_had.append(1)
                 yield
 
     counting = Counting(database.url)
     monkeypatch.setattr(blobs, "CHUNK", 16)
     blob_id = blobs.stage(counting, bytes(16 * 10))
-    assert len(had) == 10
+    assert len(turns_had) == 10
     blobs.remove(counting, blob_id)
-    assert len(had) == 10 + 11  # the last one removes the blob itself
+    assert len(turns_had) == 10 + 11  # the last one removes the blob itself
+    assert larges == [True] * 21
     counting.dispose()
