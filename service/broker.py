@@ -95,7 +95,13 @@ class EmbeddedBroker:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the socket may be elsewhere, see the settings
         file.touch(mode=0o600)
         file.write_text(
-            f'port 0\nunixsocket "{socket}"\nunixsocketperm 700\nrequirepass {self._settings.broker_password}\n'
-            f'dir "{file.parent}"\nsave ""\nappendonly no\n'
+            f"port 0\nunixsocket {_quoted(socket)}\nunixsocketperm 700\nrequirepass {self._settings.broker_password}\n"
+            f'dir {_quoted(file.parent)}\nsave ""\nappendonly no\n'
         )
         return file
+
+
+def _quoted(path: Path) -> str:
+    """A path as the server's configuration file takes it."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'

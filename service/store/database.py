@@ -16,8 +16,8 @@ from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, Unreachable
-from service.settings import without_secrets
 from service.store.tables import SCHEMA
+from service.urls import without_secrets
 
 
 class DatabaseUnreachable(Unreachable):
