@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -72,13 +73,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         home = init_settings().get("home") or env_settings().get("home") or platformdirs.user_data_path("trainyard")
-        file = TomlConfigSettingsSource(settings_cls, toml_file=Path(home).expanduser() / "config.toml")
+        file = TomlConfigSettingsSource(
+            settings_cls, toml_file=Path(os.path.abspath(os.path.expanduser(home))) / "config.toml"
+        )
         return init_settings, env_settings, file
 
     @cached_property
     def database(self) -> str:
         """The SQLAlchemy URL in use, with the driver named."""
-        url = self.database_url or f"sqlite:///{self.home / 'trainyard.db'}"
+        file = str(self.home / "trainyard.db").replace("%", "%25")  # in a URL it begins an escape
+        url = self.database_url or f"sqlite:///{file}"
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
 
@@ -122,8 +126,6 @@ class Settings(BaseSettings):
 
 def write_once(file: Path, text: str) -> str:
     """Write a secret for the owner alone, whole or not at all; where another process was first, return its text."""
-    import os
-
     staged = file.with_suffix(f".{os.getpid()}")
     staged.touch(mode=0o600)
     staged.write_text(text)

@@ -64,7 +64,7 @@ ASKED = [Asked(["rent"], gaps=True), Asked(["rent"], ["rooms", "size"], one_hot=
 COLUMNS = ",".join(FRAME.columns)
 
 
-@mutations.law(100)
+@mutations.law(50)
 @given(
     data=mutations.damaged(TABLE)
     | st.binary(max_size=100)
@@ -78,7 +78,7 @@ def test_a_damaged_table_of_text_is_read_or_refused(tmp_path, name, data):
     judge(file, *ASKED, Asked(), Asked([target], gaps=True))
 
 
-@mutations.law(150)
+@mutations.law(70)
 @given(data=mutations.damaged(PARQUET) | st.binary(max_size=100))
 def test_a_damaged_parquet_file_is_read_or_refused(tmp_path, data, capfd):
     file = tmp_path / "table.parquet"
@@ -87,7 +87,7 @@ def test_a_damaged_parquet_file_is_read_or_refused(tmp_path, data, capfd):
     assert "panicked" not in capfd.readouterr().err
 
 
-@mutations.law(200)
+@mutations.law(100)
 @given(data=st.sampled_from([NPZ, PACKED]).flatmap(mutations.damaged) | st.binary(max_size=100))
 def test_a_damaged_npz_file_is_read_or_refused(tmp_path, data):
     file = tmp_path / "arrays.npz"
@@ -95,7 +95,7 @@ def test_a_damaged_npz_file_is_read_or_refused(tmp_path, data):
     judge(file, Asked())
 
 
-@mutations.law(200)
+@mutations.law(100)
 @given(
     images=st.just(idx(IMAGES)) | mutations.damaged(idx(IMAGES)),
     labels=mutations.damaged(idx(LABELS)),
@@ -108,7 +108,7 @@ def test_damaged_idx_files_are_read_or_refused(tmp_path, images, labels, packed)
     judge(file, Asked())
 
 
-@mutations.law(100)
+@mutations.law(50)
 @given(data=mutations.damaged(gzip.compress(idx(IMAGES))))
 def test_a_damaged_gzip_of_idx_is_read_or_refused(tmp_path, data):
     file = tmp_path / "train-images-idx3-ubyte.gz"
@@ -226,7 +226,7 @@ NEW = written(FRAME.drop("rent").write_csv)
 NEW_PARQUET = written(FRAME.drop("rent").write_parquet)
 
 
-@mutations.law(80)
+@mutations.law(40)
 @given(
     data=mutations.damaged(NEW)
     | mutations.damaged_texts(NEW.decode()).map(lambda text: text.encode("utf-8", "replace"))
@@ -236,13 +236,13 @@ def test_damaged_new_rows_are_predicted_or_refused(tmp_path, flats, name, data):
     predicted(flats, tmp_path / name, data)
 
 
-@mutations.law(60)
+@mutations.law(30)
 @given(data=mutations.damaged(NEW_PARQUET))
 def test_damaged_new_rows_of_parquet_are_predicted_or_refused(tmp_path, flats, data):
     predicted(flats, tmp_path / "new.parquet", data)
 
 
-@mutations.law(80)
+@mutations.law(40)
 @given(data=mutations.damaged(npz(features=np.zeros((3, 8, 8), np.uint8))))
 def test_damaged_new_images_are_predicted_or_refused(tmp_path, digits, data):
     predicted(digits, tmp_path / "new.npz", data)

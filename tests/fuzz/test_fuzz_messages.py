@@ -169,7 +169,7 @@ def test_a_worker_survives_whatever_lies_in_its_queue_and_does_nothing_else(ther
     broker.close()
 
 
-@mutations.law(300)
+@mutations.law(120)
 @given(data=mutations.values() | mutations.damaged_documents(json.loads(message())))
 def test_of_any_message_a_name_of_a_queue_is_read_or_nothing(data):
     try:
@@ -187,7 +187,7 @@ BODIES = (
 )
 
 
-@mutations.law(300)
+@mutations.law(120)
 @given(body=BODIES)
 def test_of_any_body_a_name_of_a_queue_is_read_or_nothing(body):
     try:

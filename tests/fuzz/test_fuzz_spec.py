@@ -44,33 +44,33 @@ def judge(make, place="job.yaml"):
         mutations.require_told(error)
 
 
-@mutations.law(150)
+@mutations.law(60)
 @given(data=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-16")))
 def test_any_bytes_are_read_as_a_spec_or_refused(data):
     Path("job.yaml").write_bytes(data)
     judge(lambda: load("job.yaml"))
 
 
-@mutations.law(250)
+@mutations.law(100)
 @given(text=st.text(max_size=100) | st.lists(mutations.tokens(), max_size=12).map("".join))
 def test_any_text_is_read_as_a_spec_or_refused(text):
     judge(lambda: parse(text, "job.yaml"))
 
 
-@mutations.law(250)
+@mutations.law(100)
 @given(text=st.sampled_from(mutations.EXAMPLES).flatmap(mutations.damaged_texts))
 def test_a_damaged_spec_is_read_or_refused(text):
     judge(lambda: parse(text, "job.yaml"))
 
 
-@mutations.law(60)
+@mutations.law(20)
 @given(data=st.sampled_from(mutations.EXAMPLES).flatmap(lambda text: mutations.damaged(text.encode())))
 def test_a_spec_with_damaged_bytes_is_read_or_refused(data):
     Path("job.yaml").write_bytes(data)
     judge(lambda: load("job.yaml"))
 
 
-@mutations.law(250)
+@mutations.law(100)
 @given(document=st.sampled_from(DOCUMENTS).flatmap(mutations.damaged_documents) | mutations.values())
 def test_a_damaged_document_is_read_or_refused(document):
     judge(lambda: Spec.from_document(document, "stored"), "stored")
@@ -83,7 +83,7 @@ OVERRIDES = st.builds(
 )
 
 
-@mutations.law(200)
+@mutations.law(80)
 @given(text=st.sampled_from(mutations.EXAMPLES), overrides=st.lists(OVERRIDES | mutations.tokens(), max_size=3))
 def test_any_override_is_laid_over_a_spec_or_refused(text, overrides):
     judge(lambda: parse(text, "job.yaml", overrides))

@@ -94,7 +94,7 @@ def test_what_is_whole_is_read(kind):
     assert judge(kind, READERS[kind][0]()) is not None
 
 
-@mutations.law(120)
+@mutations.law(40)
 @given(data=st.data())
 @every_file
 def test_a_file_with_damaged_bytes_is_read_or_refused(kind, data):
@@ -104,14 +104,14 @@ def test_a_file_with_damaged_bytes_is_read_or_refused(kind, data):
     judge(kind, data.draw(damaged))
 
 
-@mutations.law(100)
+@mutations.law(40)
 @given(data=st.binary(max_size=64) | st.integers(0, 2**64 - 1).map(lambda size: size.to_bytes(8, "little") + b"{}"))
 @every_file
 def test_any_bytes_are_refused(kind, data):
     assert judge(kind, data) is None
 
 
-@mutations.law(120)
+@mutations.law(40)
 @given(data=st.data())
 @every_file
 def test_a_file_with_a_damaged_document_is_read_or_refused(kind, data):
@@ -119,7 +119,7 @@ def test_a_file_with_a_damaged_document_is_read_or_refused(kind, data):
     judge(kind, put_together(header, data.draw(mutations.damaged_documents(document)), body))
 
 
-@mutations.law(120)
+@mutations.law(40)
 @given(data=st.data())
 @every_file
 def test_a_file_with_a_damaged_header_is_read_or_refused(kind, data):
@@ -147,7 +147,7 @@ DTYPES = [
 ]
 
 
-@mutations.law(120)
+@mutations.law(40)
 @given(data=st.data())
 @every_file
 def test_a_file_with_forged_shapes_is_read_or_refused(kind, data):
