@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.yard import ROOT
 
-FACTOR = int(os.environ.get("TRAINYARD_FUZZ", "1"))  # TRAINYARD_FUZZ=100 tries a hundred times as much
+FACTOR = int(os.environ.get("FUZZ", "1"))  # FUZZ=100 tries a hundred times as much
 EXAMPLES = [file.read_text() for file in sorted((ROOT / "examples").glob("*.yaml"))]
 
 KEYS = [

@@ -65,7 +65,7 @@ PATH = (
 )
 QUERY = st.dictionaries(st.text(max_size=6), st.text(max_size=8), max_size=3)
 SENT = ["Accept", "Content-Type", "Cookie", "Range", "If-None-Match", "Origin", "Accept-Encoding"]
-FIELDS = st.dictionaries(st.sampled_from(SENT), st.from_regex(r"[ -~]{0,12}", fullmatch=True), max_size=4)
+FIELDS = st.dictionaries(st.sampled_from(SENT), st.from_regex(r"[!-~]{0,12}", fullmatch=True), max_size=4)
 
 
 @mutations.law(60)
