@@ -6,8 +6,11 @@ fast path is polars; when a cell is empty or a row is ragged, Python's csv modul
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,9 +173,24 @@ def _read_parquet(file: Path) -> Table:
 
     data = content(file)
     try:
-        return Table(file.name, pl.read_parquet(io.BytesIO(data)))
+        with _silence():
+            return Table(file.name, pl.read_parquet(io.BytesIO(data)))
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException):
         raise DataError(f"{file.name}: this is not a Parquet file, or it is damaged") from None
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Standard error, of Rust too, goes nowhere: Polars' threads print where they panic over damaged bytes."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _read_csv(file: Path, delimiter: str) -> Table:

@@ -19,9 +19,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, Unreachable
-from service.settings import without_secrets
 from service.store.tables import SCHEMA
 from service.store.turns import COURTESY, Turns
+from service.urls import without_secrets
 
 log = logging.getLogger(__name__)
 
