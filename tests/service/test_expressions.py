@@ -14,6 +14,7 @@ from service.expressions import Expression, ExpressionError, parse
 from service.expressions.fields import COLUMNS
 from service.expressions.keys import known_keys
 from service.expressions.parser import DEEPEST
+from service.expressions.reference import FIELDS, OPERATORS, examples
 from service.expressions.tokens import LONGEST
 from service.expressions.tree import And, Column, Comparison, Key, Kind, Layers, Metric, Missing, Not, Or, Tag
 from service.spec import load
@@ -151,6 +152,23 @@ def test_the_keys_that_are_listed_can_be_compared():
     assert len(set(names)) == len(names)
     for name in names:
         assert isinstance(parse(f"{name} is null"), Missing)
+
+
+# The reference
+
+
+@pytest.mark.parametrize("text", examples())
+def test_every_example_of_the_reference_is_an_expression(text):
+    assert isinstance(parse(text), Expression)
+
+
+def test_the_reference_tells_of_every_field_and_operator():
+    assert set(FIELDS) == {*COLUMNS, "tag"}
+    for name, (_, example) in FIELDS.items():
+        assert str(parse(example).field) == name
+    told = {operator for names, _, _ in OPERATORS for operator in re.findall("`([^`]+)`", names)}
+    signs = ["=", "==", "!=", "<>", "<", "<=", ">", ">="]
+    assert told == {*signs, *["in", "not in", "like", "not like", "is null", "is not null", "not", "and", "or", "( )"]}
 
 
 # Times and durations
