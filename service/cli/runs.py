@@ -1,4 +1,4 @@
-"""`trainyard runs`: list, show, watch, why, cancel, retry, weights."""
+"""`trainyard runs`: list, show, watch, why, weights; what is asked of them is in `verbs`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context
-from service.cli.context import JsonOption, RunArgument, RunsArgument
+from service.cli import context, verbs
+from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, headline, lasted, number, shortened, sparkline
 
@@ -97,6 +97,7 @@ def _facts(run: RunRecord) -> list[tuple[str, Any]]:
         ("state", run.state),
         ("queue", f"{run.queue}, priority {run.priority}"),
         ("tags", ", ".join(run.tags) or "-"),
+        *([("cloned from", f"run {run.cloned_from}")] if run.cloned_from is not None else []),
         ("epochs", f"{run.epoch} of {run.epochs}"),
         ("created", age(run.created)),
         ("time", lasted(run)),
@@ -146,25 +147,7 @@ def why(run: RunArgument) -> None:
     print(context.client().why(run))
 
 
-@app.command()
-def cancel(runs: RunsArgument) -> None:
-    """Cancel runs, waiting or training; a run that trains keeps its weights and its checkpoint.
-
-    Example: trainyard runs cancel 2 3
-    """
-    client = context.client()
-    for run in runs:
-        record = client.cancel(run)
-        print(f"run {run} is {record.state}")
-
-
-@app.command()
-def retry(run: RunArgument) -> None:
-    """Queue a failed or cancelled run again; it goes on from its last checkpoint.
-
-    Example: trainyard runs retry 3
-    """
-    print(f"run {context.client().retry(run).id} is queued again")
+verbs.add_commands(app)
 
 
 @app.command()

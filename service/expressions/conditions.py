@@ -65,11 +65,12 @@ _COLUMNS: dict[str, Any] = {
     **{name: getattr(Run, name) for name in ("id", "name", "state", "queue", "priority", "worker", "epoch", "epochs")},
     **{name: getattr(Run, name) for name in ("created", "started", "finished", "error")},
     "attempts": Run.attempt,
+    "cloned_from": Run.cloned_from,
     "dataset": Run.dataset_sha256,
     "weights": Run.weights_sha256,
     "duration": type_coerce(func.coalesce(Run.finished, now()), Double) - type_coerce(Run.started, Double),
 }
-_MAY_BE_NULL = {"worker", "started", "finished", "error", "weights", "duration"}
+_MAY_BE_NULL = {"cloned_from", "worker", "started", "finished", "error", "weights", "duration"}
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip

@@ -20,6 +20,7 @@ FIELDS = {
     "epoch": ("how many epochs are done", "epoch = 0"),
     "epochs": ("how many there shall be", "epochs > 1000"),
     "attempts": ("how often a worker has claimed it", "attempts > 1"),
+    "cloned_from": ("the run whose spec was submitted once more", "cloned_from = 12"),
     "created": ("when it was submitted", "created > '7 days ago'"),
     "started": ("when it was claimed for the first time", "started >= '2026-11-01 12:30'"),
     "finished": ("when it ended", "finished < 'yesterday'"),

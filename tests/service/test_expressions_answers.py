@@ -86,6 +86,7 @@ def run(draw):
         "name": draw(texts), "state": draw(st.sampled_from([state.value for state in State])), "queue": draw(few_words),
         "priority": draw(st.integers(-3, 3)), "worker": draw(st.one_of(st.none(), texts)),
         "epoch": draw(st.integers(0, 3)), "epochs": draw(st.integers(1, 3)), "attempts": draw(st.integers(0, 2)),
+        "cloned_from": draw(st.sampled_from([None, 1])),
         "created": draw(times), "started": started, "error": draw(st.one_of(st.none(), texts)), "dataset": "d" * 64,
         "finished": draw(st.one_of(st.none(), times)), "weights": draw(st.sampled_from([None, "ab12" * 16])),
     }  # fmt: skip
@@ -128,7 +129,8 @@ def comparisons(fields, operators, values, *, lists=True, like=False):
 
 
 NUMBERS = [
-    "id", "priority", "epoch", "epochs", "attempts", "loss", "val_accuracy", "best(loss)", "best(val_accuracy)",
+    "id", "priority", "epoch", "epochs", "attempts", "cloned_from", "loss", "val_accuracy", "best(loss)",
+    "best(val_accuracy)",
     "last(loss)", "at(loss, 1)", "at(val_accuracy,2)", "test_loss", "seed", "train.clip_norm", "network.layers",
     "train.class_weights.a", "optimizer.adam.learning_rate", "network.0.dense.units", "network[1].dense.units",
     "network.0.conv2d.padding",
