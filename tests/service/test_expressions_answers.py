@@ -9,19 +9,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import insert, literal, select
 from sqlalchemy.orm import Session
 
 from service.errors import InputError
 from service.expressions import condition, parse, value
 from service.expressions.conditions import compiled
+from service.expressions.elements import Like
 from service.expressions.parser import parse_field
 from service.expressions.tree import Kind
 from service.store import history
 from service.store.clock import after
 from service.store.tables import Metric, Run, State, Summary, Tag
 from service.store.transitions import Point
-from tests.service.plain_answers import PlainRun, fits, found, kind, of_the_part
+from tests.service.plain_answers import PlainRun, fits, found, kind, matches, of_the_part
 
 NOW = datetime.now(UTC)
 HARD = "".join(("abAB01 %_\\*?[]^'\"{},.:$#@-", "äßÉЖЯ中𝄞é\u0301\n\t"))  # a lone accent, and a letter beyond 16 bits
@@ -180,7 +181,7 @@ def store(session: Session, runs: list[PlainRun]) -> None:
             session.execute(insert(Metric).values(run_id=number, name=name, epoch=epoch, value=point))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(several, st.lists(expressions, min_size=1, max_size=6))
 def test_the_database_says_what_plain_python_says(yard, runs, texts):
     with Session(yard.database.engine) as session:  # never committed: every example begins with an empty table
@@ -217,6 +218,18 @@ def shown(field, run):
     there = of_the_part(field, found(field, run, NOW))
     wanted = Kind.TEXT if Kind.TEXT in field.kinds else next(iter(field.kinds))
     return there if kind(there) is wanted else None
+
+
+patterns = st.text(st.sampled_from("ab%%_\\*?[]^B"), max_size=6)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.tuples(patterns, st.one_of(patterns, words)), min_size=1, max_size=20))
+def test_a_pattern_fits_what_it_fits_in_plain_python(database, pairs):
+    """Both are made of the characters that mean something to one of the databases, so that they often meet."""
+    with database.read() as session:
+        answers = session.execute(select(*(Like(literal(text), pattern) for pattern, text in pairs))).one()
+    assert [bool(answer) for answer in answers] == [matches(pattern, text) for pattern, text in pairs]
 
 
 # By hand
@@ -266,6 +279,18 @@ def test_what_is_missing_satisfies_no_comparison_and_not_turns_that_round(yard):
         assert fitting(yard, f"not ({text})") == [nan, without], text
     assert fitting(yard, "worker != 'x'") == [nan, half]
     assert fitting(yard, "worker not like 'x' or worker is null") == [nan, half, without]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["worker = 'a'", "error != 'a'", "weights like 'a%'", "started > 'now'", "finished <= 'now'", "duration > 1",
+     "cloned_from in (1, 2)"],
+)  # fmt: skip
+def test_a_run_without_it_fits_the_opposite(yard, text):
+    assert fitting(yard, text) == []
+    run_id = yard.submit()
+    assert fitting(yard, text) == []
+    assert fitting(yard, f"not {text}") == [run_id]
 
 
 def test_a_run_has_a_tag_if_one_of_its_tags_is_it(yard):
