@@ -20,7 +20,7 @@ WIDTH = 100
 RESULTS = Path(__file__).parent / "RESULTS.md"
 INTRODUCTION = """# Results
 
-Written by `benchmarks/training.py --write`, `benchmarks/mnist.py --write` and `benchmarks/service.py --write`; see
+Written by `benchmarks/training.py`, `mnist.py`, `service.py` and `writers.py` with `--write`; see
 [README.md](README.md) for what each number means. The good and the bad ones.
 """
 
