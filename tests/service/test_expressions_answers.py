@@ -16,7 +16,8 @@ from service.errors import InputError
 from service.expressions import condition, parse, value
 from service.expressions.conditions import compiled
 from service.expressions.elements import Like
-from service.expressions.parser import parse_field
+from service.expressions.parser import DEEPEST, parse_field
+from service.expressions.tokens import LONGEST
 from service.expressions.tree import Kind
 from service.store import history
 from service.store.clock import after
@@ -339,6 +340,24 @@ def test_a_duration_runs_on_while_the_run_does(yard):
     assert fitting(yard, "duration < 100") == [ended]
     assert fitting(yard, "duration is null") == [waiting]
     assert ordered(yard, "duration") == [trains, ended, waiting]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " or ".join(["id=1"] * 500),
+        " or ".join(["loss=1"] * 400),
+        "id in (1" + ",2" * 1990 + ")",
+        "not (" * (DEEPEST // 2) + "tag = 'a'" + ")" * (DEEPEST // 2),
+        "tag like '" + "%a" * 1990 + "'",
+    ],
+    ids=["many comparisons", "many metrics", "a long list", "deep", "a long pattern"],
+)
+def test_the_largest_expressions_can_be_asked(yard, text):
+    """The databases have limits of their own: SQLite takes a thousand terms in a row."""
+    assert LONGEST - 50 < len(text) <= LONGEST or text.startswith("not")
+    run_id = yard.submit(tags=["a"])
+    assert fitting(yard, text) == ([run_id] if text.startswith(("id", "not")) else [])
 
 
 def test_a_text_of_a_person_stays_a_text(yard):
