@@ -244,7 +244,7 @@ class _Parser:
         number = float(token.value)
         if abs(number) == float("inf"):
             raise self.wrong(token, "this number is too large")
-        whole = token.value.lstrip("+-").isdigit() and abs(number) <= _LARGEST_WHOLE
+        whole = token.value.lstrip("+-").isdigit() and abs(int(token.value)) <= _LARGEST_WHOLE
         return int(token.value) if whole else number
 
     def quoted(self, field: Field, token: Token, operator: str) -> Value:
@@ -257,9 +257,7 @@ class _Parser:
         if Kind.DURATION in field.kinds:
             seconds = values.duration(token.value)
             if seconds is None:
-                raise self.wrong(
-                    token, f"{shown(token.value)} is no duration; write a number of seconds, '5 min', '2 h'"
-                )
+                raise self.wrong(token, f"{shown(token.value)} is no duration; write seconds, or '5 min'")
             return seconds
         if Kind.TEXT not in field.kinds:
             raise self.mismatch(field, token)
