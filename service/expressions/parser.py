@@ -224,7 +224,7 @@ class _Parser:
     def value(self, field: Field, operator: str) -> Value:
         token = self.next
         if token.kind == "name":
-            raise self.wrong(token, f"a text stands in quotes: '{token.value}'")
+            return self.word(field, token, operator)
         if token.value == "null" and token.kind == "keyword":
             raise self.wrong(token, f"nothing compares with null; write '{field} is null'")
         if token.kind not in ("number", "text") and token.value not in ("true", "false"):
@@ -237,6 +237,14 @@ class _Parser:
         if Kind.TRUTH not in field.kinds:
             raise self.mismatch(field, token)
         return token.value == "true"
+
+    def word(self, field: Field, token: Token, operator: str) -> Value:
+        """A word without quotes, as in state = queued: a text where texts are compared."""
+        if Kind.TEXT not in field.kinds:
+            sentence = f"{field} is compared with {_words(field)}, not with another name: '{token.value}'"
+            raise self.wrong(token, f"{sentence}; a text stands in quotes")
+        self.take()
+        return self.quoted(field, token, operator)
 
     def number(self, field: Field, token: Token) -> Value:
         if not field.kinds & {Kind.NUMBER, Kind.DURATION}:

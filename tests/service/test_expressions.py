@@ -262,7 +262,12 @@ def test_durations_are_seconds_or_have_a_unit(text, seconds):
         ("id = 5)", ")", "this ')' has no '(' before it"),
         ("tag = 'abc", "'abc", "this text does not end; it needs another ' where it does"),
         ("id = 5 name = 'x'", "name", "expected 'and', 'or' or the end, got 'name'"),
-        ("tag = base", "base", "a text stands in quotes: 'base'"),
+        (
+            "loss = base",
+            "base",
+            "loss is compared with a number, not with another name: 'base'; a text stands in quotes",
+        ),
+        ("state = complete", "complete", "state is never 'complete'; did you mean 'completed'?"),
         ("tag in ()", ")", "expected a value, got ')'"),
         ("tag in ('a',)", ")", "expected a value, got ')'"),
         ("tag in ('a' 'b')", "'b'", "expected ',' or ')', got \"'b'\""),
@@ -356,3 +361,8 @@ def parsed(text: str) -> Expression | ExpressionError:
 
 def test_the_states_are_those_of_the_store():
     assert COLUMNS["state"] == Column("state", Kind.TEXT, tuple(state.value for state in State))
+
+
+def test_a_word_without_quotes_is_a_text_where_texts_are_compared():
+    for with_it, without in (("state = 'queued'", "state = queued"), ("tag in ('a', 'b')", "tag in (a, b)")):
+        assert parse(with_it) == parse(without)
