@@ -151,5 +151,7 @@ def load_settings(**flags: Any) -> Settings:
         wanted = _WANTED.get(first["type"])
         message = f"expected {wanted}, got {first['input']!r}" if wanted else first["msg"].removeprefix("Value error, ")
         raise InputError(f"setting {name} (TRAINYARD_{name.upper()}): {message}") from None
+    except OSError as error:  # a home whose name is too long, a file that is someone else's
+        raise InputError(f"config.toml cannot be read: {(error.strerror or str(error)).lower()}") from None
     except ValueError as error:
         raise InputError(f"config.toml cannot be read: {error}") from None

@@ -32,10 +32,10 @@ def test_passwords_stand_nowhere(remote_yard, secrets, broker):
     there.trains(run)
     broker.kill()
     eventually(lambda: "Cannot connect to redis" in there.log(), TIMEOUT)
-    seen(there, secrets)
+    seen(there, secrets, "status --json", "doctor")
     broker.start()
     there.completed(run)
-    seen(there, secrets)
+    seen(there, secrets, "status", "workers list --json", "runs list --json", f"runs show {run} --json")
     assert there.state is not None
     page, metrics = (urlopen(there.state.web_url + path).read().decode() for path in ("/", "/metrics"))
     require_hidden(secrets, "the page", page)
@@ -45,8 +45,8 @@ def test_passwords_stand_nowhere(remote_yard, secrets, broker):
             require_hidden(secrets, "a worker's metrics", urlopen(worker.metrics_url).read().decode())
 
 
-def seen(there: Yard, secrets: list[str]) -> None:
-    for words in ("status", "status --json", "doctor", "workers list --json", "runs list --json", "runs show 1 --json"):
+def seen(there: Yard, secrets: list[str], *commands: str) -> None:
+    for words in commands:
         done = there.cli(*words.split())
         require_hidden(secrets, words, done.stdout + done.stderr)
     for pid, command in there.processes().items():

@@ -146,6 +146,8 @@ def settled_or_refused(name: str) -> None:
     except InputError as error:
         mutations.require_told(error, f"(setting {name} |config.toml cannot be read: )" if name else "")
         return
+    if name == "home":  # what is no folder is told when something is to be written there
+        settings = settings.model_copy(update={"home": Path.cwd()})
     assert without_secrets(settings.database)
     assert without_secrets(settings.broker)
     assert isinstance(broker_risks(settings.broker) + database_risks(settings.database), list)
@@ -189,3 +191,12 @@ def test_a_home_that_cannot_be_part_of_a_url_is_refused(monkeypatch, tmp_path):
         code, _, err = command("status")
         assert code == 2
         assert err.startswith("error: setting home (TRAINYARD_HOME): ")
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "spec.yaml", "/proc/self/nothing"])
+def test_a_home_that_can_be_no_folder_is_told(monkeypatch, home):
+    monkeypatch.setenv("TRAINYARD_HOME", home)
+    for words in (["status"], ["doctor"], ["submit", "spec.yaml"]):
+        code, _, err = command(*words)
+        judge(code, err)
+        assert code

@@ -78,7 +78,7 @@ def test_a_damaged_table_of_text_is_read_or_refused(tmp_path, name, data):
     judge(file, *ASKED, Asked(), Asked([target], gaps=True))
 
 
-@mutations.law(70)
+@mutations.law(8)  # each starts a process
 @given(data=mutations.damaged(PARQUET) | st.binary(max_size=100))
 def test_a_damaged_parquet_file_is_read_or_refused(tmp_path, data, capfd):
     file = tmp_path / "table.parquet"
@@ -199,6 +199,16 @@ def test_the_header_of_an_idx_file_is_not_believed(tmp_path, monkeypatch, shape,
         read(tmp_path / "train-images-idx3-ubyte", Asked())
 
 
+def test_a_parquet_file_over_which_polars_aborts_is_refused(tmp_path, monkeypatch):
+    """Rust ends the process where it cannot go on; whoever predicts in a notebook keeps theirs."""
+    (tmp_path / "polars.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    file = tmp_path / "table.parquet"
+    file.write_bytes(PARQUET)
+    with pytest.raises(DataError, match=r"table\.parquet: this is not a Parquet file"):
+        read(file, Asked(["rent"]))
+
+
 # New rows
 
 
@@ -236,7 +246,7 @@ def test_damaged_new_rows_are_predicted_or_refused(tmp_path, flats, name, data):
     predicted(flats, tmp_path / name, data)
 
 
-@mutations.law(30)
+@mutations.law(4)
 @given(data=mutations.damaged(NEW_PARQUET))
 def test_damaged_new_rows_of_parquet_are_predicted_or_refused(tmp_path, flats, data):
     predicted(flats, tmp_path / "new.parquet", data)
