@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(10.0, ge=1, description="a worker silent for so long loses its runs")
     checkpoint_seconds: float = Field(10.0, ge=0, description="most seconds of training that a dead worker costs")
     heartbeat_seconds: float = Field(1.0, gt=0, description="how often a supervisor reports and reconciles")
+    suspect_after: int = Field(
+        3, ge=0, description="runs that a worker loses and others complete, after which it gets no more; 0: never"
+    )
 
     @field_validator("home")
     @classmethod
