@@ -6,6 +6,7 @@ machine's. Otherwise the machine's counter must do.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -38,10 +39,10 @@ class Killings:
 def oom_kills(counter: Path) -> int | None:
     """The number in the line `oom_kill`; None: the kernel does not count here."""
     try:
-        lines = [line.split() for line in counter.read_text().splitlines()]
+        found = re.search(r"^oom_kill (\d+)$", counter.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return next((int(words[1]) for words in lines if words[0] == "oom_kill"), None)
+    return int(found[1]) if found else None
 
 
 def _counter(root: Path) -> Path | None:

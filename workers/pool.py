@@ -16,6 +16,8 @@ from celery.concurrency.prefork import TaskPool
 
 from workers import line
 
+LOOK_SECONDS = 0.2  # between looks at the processes; Celery hears of the end of most, but not of all, by itself
+
 supervisor = line.inherited()
 
 
@@ -39,7 +41,7 @@ class Processes(AsynPool):  # type: ignore[misc]  # Celery has no types
         before = self._processes
         if slots > before:
             self.grow(slots - before)
-            self.maintain_pool()  # starts them now; Celery itself would look in five seconds
+            self.maintain_pool()  # starts them now
         elif slots < before:
             self._shrink(before - slots)
         return int(self._processes - before)
@@ -75,6 +77,7 @@ class Obedience(bootsteps.StartStopStep):  # type: ignore[misc]
         """At the start, and again each time that the broker is back."""
         assert supervisor is not None
         hub.add_reader(supervisor.fileno(), self._obey, worker)
+        hub.call_repeatedly(LOOK_SECONDS, worker.pool.maintain_pool)
         self._answer(worker)
 
     def _obey(self, worker: Any) -> None:
