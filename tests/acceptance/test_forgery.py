@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,19 @@ def test_other_tasks_than_tickets_are_unknown(yard, task):
     celery_app(yard.settings.broker).send_task(task, [TICKET, [["default"]]], queue="default")
     eventually(lambda: f"Received unregistered task of type '{task}'" in yard.log(), TIMEOUT)
     yard.completed(yard.submit(epochs=2))
+
+
+def test_only_the_celery_worker_has_the_line_to_its_supervisor(yard):
+    """Not its slots, which are forked from it."""
+    run = yard.submit(epochs=100_000)
+    training = yard.trains(run)
+    assert len(lines(parent(training))) == 1
+    assert lines(training) == set()
+    yard.client.cancel(run)
+
+
+def lines(pid: int) -> set[str]:
+    """The sockets for datagrams between processes that a process has (Linux): nothing else here uses such."""
+    rows = [row.split() for row in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]]
+    datagrams = {f"socket:[{row[6]}]" for row in rows if row[4] == "0002"}
+    return {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()} & datagrams
