@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 
 from prometheus_client import start_http_server
+from sqlalchemy.orm import Session
 
 from service.client import check_name
 from service.ending import Ending
@@ -122,7 +123,7 @@ class Supervisor:
         with self._database.write() as session:
             store.register(
                 session, name=self.name, host=platform.node(), pid=os.getpid(), slots=self._wanted_slots,
-                queues=self._queues,                metrics_url=metrics_url, lease_seconds=self._settings.lease_seconds,
+                queues=self._queues, metrics_url=metrics_url, lease_seconds=self._settings.lease_seconds,
             )  # fmt: skip
 
     def _environment(self, metrics_folder: str) -> dict[str, str]:
@@ -149,6 +150,8 @@ class Supervisor:
             if celery.hear():
                 log.info("slots: %d", celery.slots)
             self._report(celery)
+            if self._ending.asked is not None:
+                return
             self._reconciler.run()
             if self._collector.record is not None:
                 idle = self._collector.record.busy == 0 and celery.slots > 0
@@ -211,24 +214,21 @@ class Supervisor:
         waited = 0.0 if self._ending.asked is None else time.monotonic() - self._ending.asked
         self._celery.end(max(1.0, GRACE_SECONDS - waited))
         try:
-            self._give_back(code)
             with self._database.write() as session:
-                store.report(session, self.name, os.getpid(), slots=0, state=store.STOPPED)
+                if store.report(session, self.name, os.getpid(), slots=0, state=store.STOPPED) is not None:
+                    self._give_back(session, code)  # unless our name, and what is held by it, is another's by now
         except Unreachable as error:
             log.warning("%s", error)
 
-    def _give_back(self, code: int | None) -> None:
+    def _give_back(self, session: Session, code: int | None) -> None:
         """The runs that no slot gave back wait again, for no slot is left. It costs an attempt only where nobody told
         the worker to end. `code`: with which the Celery worker ended by itself."""
-        with self._database.read() as session:
-            held = history.held_by(session, self.name)
-        for run_id, attempt, _ in held:
+        for run_id, attempt, _ in history.held_by(session, self.name):
             try:
-                with self._database.write() as session:
-                    if code is None:
-                        told = f"worker {self.name} was told to stop and could not save"
-                        transitions.interrupt(session, run_id, attempt, told)
-                    else:
-                        transitions.lose(session, run_id, attempt, f"worker {self.name} ended with code {code}")
+                if code is None:
+                    told = f"worker {self.name} was told to stop and could not save"
+                    transitions.interrupt(session, run_id, attempt, told)
+                else:
+                    transitions.lose(session, run_id, attempt, f"worker {self.name} ended with code {code}")
             except LeaseLost as error:  # another supervisor was faster
                 log.info("%s", error)

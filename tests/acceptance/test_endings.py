@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from sqlalchemy import update
 
 from service.ending import SAME_SECONDS
+from service.store import transitions
+from service.store.tables import Worker
 from tests import servers
 from tests.servers import eventually
 from tests.yard import ROOT, TIMEOUT, Program, Yard
@@ -202,3 +205,14 @@ def test_a_worker_that_is_told_to_stop_while_the_broker_is_away_saves_and_ends(t
         ada.terminate()
         assert ada.wait(TIMEOUT) == 0
         assert (there.client.run(run).state, there.outcomes(run)) == ("queued", ["interrupted"])
+
+
+def test_a_worker_whose_name_another_has_taken_ends_and_leaves_the_other_its_runs(home):
+    home.up(0)
+    ada = home.worker("ada", queues="elsewhere")
+    run = home.submit(epochs=2)
+    with home.client.database.write() as session:
+        session.execute(update(Worker).where(Worker.name == "ada").values(pid=os.getpid()))
+        transitions.claim(session, "default", "ada", os.getpid(), 3600, {})
+    assert ada.wait(TIMEOUT) == 0
+    assert (home.client.run(run).state, home.outcomes(run)) == ("running", [None])
