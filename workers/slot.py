@@ -36,6 +36,7 @@ T = TypeVar("T")
 SHARE_AT_END = 0.8  # of checkpoint_seconds, after which the end of an epoch is saved …
 SHARE_INSIDE = 0.9  # … and after which no end is waited for; the rest is for writing it
 LONGEST_OUTAGE = 600.0  # seconds a slot waits for the database to take a result
+OUTAGE_WHEN_ENDING = 20.0  # the same, of a worker that is given 30 to end
 
 settings = load_settings()
 database = Database(settings.database)
@@ -84,7 +85,9 @@ class Attempt:
         except (nn.Diverged, TrainyardError) as error:
             self._fail(str(error))
         except MemoryError:
-            self._fail("out of memory: the network, the batch or the data is too large for this worker")
+            limit = Spec.from_document(claim.spec).limits.memory
+            bound = f"limits.memory, {limit}" if limit else "this worker"
+            self._fail(f"out of memory: the network, the batch or the data is too large for {bound}")
         except Exception as error:
             log.exception("run %d failed", claim.run_id)
             self._fail(f"{type(error).__name__}: {error}")
@@ -284,13 +287,17 @@ def _dataset(sha256: str) -> Dataset:
 
 
 def _patiently(write: Callable[[], T]) -> T:
-    """Repeat a fenced write until the database takes it: hours of training are not thrown away for its restart."""
-    deadline = time.monotonic() + LONGEST_OUTAGE
+    """Repeat a fenced write until the database takes it: hours of training are not thrown away for its restart.
+
+    A worker that was told to end has less time.
+    """
+    began = time.monotonic()
     while True:
         try:
             return write()
         except Unreachable as error:
-            if time.monotonic() > deadline:
+            patience = OUTAGE_WHEN_ENDING if drain.requested() else LONGEST_OUTAGE
+            if time.monotonic() - began > patience:
                 raise
             log.warning("%s; trying again", error)
             time.sleep(1)

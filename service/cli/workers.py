@@ -59,7 +59,8 @@ def start(
     metrics_host: Annotated[str, typer.Option(help="Address its metrics are served at.")] = "127.0.0.1",
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 0,
 ) -> None:
-    """Start a worker here and stay in front; Ctrl-C saves its runs, hands them over and ends.
+    """Start a worker here and stay in front; Ctrl-C saves its runs, hands them over and ends. A second one ends it at
+    once, and its runs go on from their last checkpoints.
 
     Example: trainyard workers start --slots 4 --queues default,urgent
     """

@@ -41,7 +41,8 @@ def up(
     host: Annotated[str | None, typer.Option(help="Address of the page.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
 ) -> None:
-    """Start the yard on this machine: broker, pool and web page. Ctrl-C saves all runs and ends it.
+    """Start the yard on this machine: broker, pool and web page. Ctrl-C saves all runs and ends it; a second one ends
+    it at once, and runs go on from their last checkpoints.
 
     Example: trainyard up --workers 2 --detach
     """

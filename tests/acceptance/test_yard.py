@@ -10,7 +10,8 @@ from tests.servers import eventually
 from tests.yard import TIMEOUT, Yard
 from tests.yard import yard as a_yard
 
-STAYS = {"trainyard.db", "metrics", "yard.lock", "logs", "broker", "specs", "output.log"}
+LOCKS = {f"trainyard.db-{name}" for name in ("turn", "next", "large")}
+STAYS = {"trainyard.db", "metrics", "yard.lock", "logs", "broker", "specs", "output.log", *LOCKS}
 
 
 @pytest.fixture(scope="module")
