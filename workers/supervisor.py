@@ -90,7 +90,9 @@ class Supervisor:
         self._tickets.ping()
         self.name = self.name or self._free_name()
         self._node = f"{self.name}@trainyard"
-        self._reconciler = Reconciler(self._database, self._tickets, self.name, self._settings.lease_seconds)
+        self._reconciler = Reconciler(
+            self._database, self._tickets, self.name, self._settings.lease_seconds, self._settings.heartbeat_seconds
+        )
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         folder = self._settings.home / "metrics" / self.name
