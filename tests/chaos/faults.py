@@ -379,6 +379,17 @@ def _database_away(scene: Scene, planned: Strike, how: signal.Signals) -> str:
     return f"process {pid} by {how.name}, away for {seconds:.1f} s"
 
 
+@fault("database frozen")
+def database_frozen(scene: Scene, planned: Strike) -> str:
+    """Whoever asks waits for its answer, for longer than the lease; nobody is told that anything is wrong."""
+    kept, began, seconds = scene.there.kept["database"], time.time(), _beyond_the_lease(scene, planned)
+    pid = _pick(lambda: [kept.pid] if kept.pid else [], 0, "database that runs")
+    with frozen(*descendants(pid)):
+        scene.breath(seconds)
+    _until_the_database_answers(scene, began)
+    return f"process {pid} and its children for {seconds:.1f} s"
+
+
 def _until_the_database_answers(scene: Scene, began: float) -> None:
     def answers() -> bool:
         return _asked(lambda: scene.there.client.counts() is not None)
@@ -399,6 +410,7 @@ def disk_full(scene: Scene, planned: Strike) -> str:
         scene.breath(seconds)
     finally:
         disk.empty()
+        scene.blows.full.append((began, time.time()))
     _until_the_database_answers(scene, began)
     return f"the disk of {'the home' if scene.there.settings.embedded_database else 'PostgreSQL'} for {seconds:.1f} s"
 

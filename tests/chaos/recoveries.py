@@ -12,6 +12,8 @@ from service.store.records import AttemptRecord
 from tests.chaos.findings import Findings
 from tests.chaos.watcher import Open
 
+FULL_SECONDS = 5.0  # from the end of a full disk until those that it has ended are missed
+
 
 @dataclass(frozen=True)
 class Blow:
@@ -29,6 +31,7 @@ class Blows:
 
     blows: list[Blow] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
+    full: list[tuple[float, float]] = field(default_factory=list)  # when a disk was
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def struck(self, kind: str, attempts: Iterable[Open]) -> None:
@@ -81,15 +84,26 @@ def check(found: Sequence[Recovery], lease: float, spare: float, findings: Findi
             )
 
 
-def not_by_a_blow(blows: Blows, attempts: Mapping[int, Sequence[AttemptRecord]]) -> list[str]:
-    """Attempts that were lost though no fault had chosen them: a full disk ends processes, too."""
+def check_others(blows: Blows, attempts: Mapping[int, Sequence[AttemptRecord]], findings: Findings) -> int:
+    """Nobody is taken for dead whom no fault has hit, be the database away or not; returns how many died all the same.
+
+    Only a full disk may end processes that were not chosen.
+    """
     chosen = {(blow.run_id, blow.number) for blow in blows.blows}
-    return [
-        f"run {run_id} attempt {one.number} on {one.worker}, {one.finished:%H:%M:%S}: {one.reason}"
-        for run_id, own in attempts.items()
-        for one in own
-        if one.outcome == "lost" and (run_id, one.number) not in chosen
-    ]
+    others = 0
+    for run_id, own in attempts.items():
+        for one in own:
+            if one.outcome != "lost" or one.finished is None or (run_id, one.number) in chosen:
+                continue
+            others += 1
+            at = one.finished.timestamp()
+            if not any(begin <= at <= end + FULL_SECONDS for begin, end in blows.full):
+                findings.add(
+                    f"run {run_id}: attempt {one.number} on {one.worker} was taken for dead at {one.finished:%H:%M:%S} "
+                    f"though no fault had hit it: {one.reason}",
+                    run_id,
+                )
+    return others
 
 
 def repeated(blows: Blows, attempts: Mapping[int, Sequence[AttemptRecord]]) -> list[float]:

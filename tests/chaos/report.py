@@ -24,7 +24,7 @@ def _figures(outcome: Outcome) -> str:
         ["looks at the database meanwhile", f"{outcome.looks:,}"],
         ["work repeated", f"{twice:.0f} s, {whole:.0f} s of training were reported ({_share(twice, whole)})"],
         ["work repeated after one death", _spread(outcome.repeated)],
-        ["attempts lost though no fault had chosen them", f"{len(outcome.others)}"],
+        ["attempts lost though no fault had chosen them", f"{outcome.others}"],
         ["longest submit, the broker frozen or the database away", f"{outcome.longest_submit:.1f} s"],
         ["programs started again", ", ".join(f"{name} {sum(ends.values())}" for name, ends in outcome.ends.items())],
         ["findings", f"{len(outcome.findings.sentences)}"],

@@ -7,7 +7,7 @@ worker dies now and then while the database is away, and no part is broken twice
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 WORKERS = (
@@ -15,9 +15,17 @@ WORKERS = (
     "worker stopped", "yard killed", "yard stopped", "supervisors race", "pool scaled", "run cancelled",
 )  # fmt: skip
 BROKER = ("broker flushed", "broker killed", "broker frozen", "broker restarted empty", "submit killed")
-SERVICES = {
+SERVICES: dict[str, tuple[str, ...]] = {
     "sqlite": (*BROKER, "disk full"),
-    "postgresql": (*BROKER, "database killed", "database stopped", "disk full", "silent link", "cut link"),
+    "postgresql": (
+        *BROKER,
+        "database killed",
+        "database stopped",
+        "database frozen",
+        "disk full",
+        "silent link",
+        "cut link",
+    ),
 }
 DECKS = {  # a lane's kinds; one that is named twice comes twice as often
     "sqlite": {"workers": (*WORKERS, "slot killed", "machine killed"), "services": SERVICES["sqlite"]},
@@ -43,14 +51,15 @@ class Strike:
         return f"{self.number:4d}  {self.at:6.1f} s  {self.kind:24} pick {self.pick:.3f}  length {self.length:.3f}"
 
 
-def plan(database: str, seed: int, seconds: float, faults: int) -> list[Strike]:
+def plan(database: str, seed: int, seconds: float, faults: int, only: Sequence[str] = ()) -> list[Strike]:
     """So many faults in so many seconds, every kind as often as any other, in the order of their moments."""
     drawn = []
-    lanes = DECKS[database]
+    decks = {lane: [kind for kind in deck if not only or kind in only] for lane, deck in DECKS[database].items()}
+    lanes = {lane: deck for lane, deck in decks.items() if deck}
     for lane, deck in lanes.items():
         # Not hash(): Python salts it anew in every process.
         generator = random.Random(f"{database} {lane} {seed}")
-        number = faults // len(lanes) + (lane == "workers") * (faults % len(lanes))
+        number = faults // len(lanes) + (lane == next(iter(lanes))) * (faults % len(lanes))
         kinds = _dealt(deck, generator)
         for index in range(number):
             at = (index + generator.uniform(0.1, 0.9)) * seconds / number
@@ -58,7 +67,7 @@ def plan(database: str, seed: int, seconds: float, faults: int) -> list[Strike]:
     return [Strike(number, lane, at, *rest) for number, (at, lane, *rest) in enumerate(sorted(drawn), 1)]
 
 
-def _dealt(deck: tuple[str, ...], generator: random.Random) -> Iterator[str]:
+def _dealt(deck: Sequence[str], generator: random.Random) -> Iterator[str]:
     """The cards of a shuffled deck, of another one when it is used up, and so on."""
     while True:
         yield from generator.sample(deck, len(deck))

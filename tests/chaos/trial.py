@@ -39,6 +39,7 @@ class Plan:
     runs: int
     faults: int
     short: bool
+    only: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -51,9 +52,10 @@ class Plan:
     @property
     def command(self) -> str:
         short = " --short" if self.short else ""
+        only = "".join(f" --only '{kind}'" for kind in self.only)
         return (
             f"python -m tests.chaos --database {self.database} --seed {self.seed} --minutes {self.minutes:g} "
-            f"--runs {self.runs} --faults {self.faults}{short}"
+            f"--runs {self.runs} --faults {self.faults}{short}{only}"
         )
 
 
@@ -67,7 +69,7 @@ class Outcome:
     not_struck: dict[str, str] = field(default_factory=dict)
     recoveries: list[Recovery] = field(default_factory=list)
     attempts: Counter[str] = field(default_factory=Counter)
-    others: list[str] = field(default_factory=list)  # attempts that were lost though no fault had chosen them
+    others: int = 0  # attempts that were lost though no fault had chosen them
     ends: dict[str, Counter[int]] = field(default_factory=dict)
     runs: int = 0
     writes: int = 0
@@ -82,7 +84,7 @@ class Outcome:
 def run(plan: Plan, calm: dict[str, Result]) -> Outcome:
     """`calm` is what the cases are undisturbed; those that are missing are trained first and added."""
     outcome = Outcome(plan)
-    strikes = schedule.plan(plan.database, plan.seed, 60 * plan.minutes, plan.faults)
+    strikes = schedule.plan(plan.database, plan.seed, 60 * plan.minutes, plan.faults, plan.only)
     print(f"\n{plan.database}: {len(strikes)} faults in {plan.minutes:g} minutes. Again: {plan.command}")
     print("\n".join(str(strike) for strike in strikes), flush=True)
     every = workload.cases(0.2 if plan.short else 1.0, seeds=1 if plan.short else 2)
@@ -200,7 +202,7 @@ def _judge(scene: Scene, calm: dict[str, Result], outcome: Outcome) -> None:
     records = there.client.runs(limit=None)
     attempts = {record.id: there.client.attempts(record.id) for record in records}
     outcome.attempts = Counter(str(one.outcome) for own in attempts.values() for one in own)
-    outcome.others = recoveries.not_by_a_blow(scene.blows, attempts)
+    outcome.others = recoveries.check_others(scene.blows, attempts, findings)
     outages = _merged(scene.blows.outages + scene.watcher.outages)
     outcome.recoveries = recoveries.recoveries(scene.blows, attempts, outages)
     recoveries.check(outcome.recoveries, outcome.plan.lease, SPARE, findings)
