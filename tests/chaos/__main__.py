@@ -62,8 +62,8 @@ def main() -> int:
             print(f"\n{texts[-1]}\n", flush=True)
             failed += failures(outcome)
     if options.write and not failed:
-        text = "\n\n".join([circumstances(["celery", "sqlalchemy", "numpy"]), *texts])
-        write_section("Chaos", text)
+        command = f"python -m tests.chaos {' '.join(sys.argv[1:])}, seed {options.seed}"
+        write_section("Chaos", "\n\n".join([circumstances(["celery", "sqlalchemy", "numpy"], command), *texts]))
     for sentence in failed:
         print(f"error: {sentence}", file=sys.stderr)
     return 1 if failed else 0

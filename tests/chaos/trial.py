@@ -87,7 +87,7 @@ def run(plan: Plan, calm: dict[str, Result]) -> Outcome:
     strikes = schedule.plan(plan.database, plan.seed, 60 * plan.minutes, plan.faults, plan.only)
     print(f"\n{plan.database}: {len(strikes)} faults in {plan.minutes:g} minutes. Again: {plan.command}")
     print("\n".join(str(strike) for strike in strikes), flush=True)
-    every = workload.cases(0.2 if plan.short else 1.0, seeds=1 if plan.short else 2)
+    every = workload.cases(0.2 if plan.short else 0.8, seeds=1 if plan.short else 2)
     with chaos_yard(plan.database, **plan.settings) as there:
         _be_calm(there, every, calm)
         watcher = Watcher(there.client.database, outcome.findings)
