@@ -139,22 +139,34 @@ def machine_killed(scene: Scene, planned: Strike) -> str:
 @fault("slot frozen")
 def slot_frozen(scene: Scene, planned: Strike) -> str:
     victim = _slot(scene, planned)
-    seconds = _beyond_the_lease(scene, planned)
-    said = _hit(scene, planned, [victim.pid])
-    with frozen(victim.pid):
-        scene.breath(seconds)
-    return f"process {victim.pid} of {victim.worker} for {seconds:.1f} s: {said}"
+    return f"process {victim.pid} of {victim.worker} {_frozen_until_taken_over(scene, planned, [victim.pid])}"
 
 
 @fault("worker frozen")
 def worker_frozen(scene: Scene, planned: Strike) -> str:
     """A whole worker for longer than its lease: it comes back and finds its runs taken away."""
     name, pids = _worker(scene, planned)
-    seconds = _beyond_the_lease(scene, planned)
-    said = _hit(scene, planned, pids)
+    return f"{len(pids)} processes of {name} {_frozen_until_taken_over(scene, planned, pids)}"
+
+
+def _frozen_until_taken_over(scene: Scene, planned: Strike, pids: Sequence[int]) -> str:
+    """They wake up at the worst moment: when another attempt trains their run. Were no run hit, after their lease."""
+    began, watcher = time.monotonic(), scene.watcher
+    hit, said = [one for one in watcher.open if one.pid in pids], _hit(scene, planned, pids)
+
+    def taken_over() -> bool:
+        held = {one.run_id: one.number for one in watcher.open}
+        ended = all(watcher.state_of.get(one.run_id) == "completed" for one in hit)
+        return ended or scene.breath.over.is_set() or any(held.get(one.run_id, 0) > one.number for one in hit)
+
     with frozen(*pids):
-        scene.breath(seconds)
-    return f"{len(pids)} processes of {name} for {seconds:.1f} s: {said}"
+        if hit:
+            with suppress(AssertionError):  # nobody is free: it comes back all the same
+                eventually(taken_over, 3 * scene.lease + 10)
+            scene.breath(2 * planned.length)
+        else:
+            scene.breath(_beyond_the_lease(scene, planned))
+    return f"for {time.monotonic() - began:.1f} s: {said}"
 
 
 def _beyond_the_lease(scene: Scene, planned: Strike) -> float:

@@ -35,6 +35,7 @@ class Watcher:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self.open: list[Open] = []
+        self.state_of: dict[int, str] = {}
         self.states: Counter[str] = Counter()
         self.looks = 0
         self.outages: list[tuple[float, float]] = []  # of the database, as seen from here, in seconds since 1970
@@ -78,7 +79,8 @@ class Watcher:
             for row in rows
             if row.state == State.RUNNING and not row.outcome
         ]
-        self.states = Counter(attempts[0].state for attempts in runs.values())
+        self.state_of = {run_id: attempts[0].state for run_id, attempts in runs.items()}
+        self.states = Counter(self.state_of.values())
         self.looks += 1
 
     def _check(self, rows: list) -> None:
