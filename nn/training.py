@@ -53,17 +53,14 @@ def train(
 ) -> Iterator[Epoch]:
     """Train from `state` on, changing it, and yield each epoch once `state` stands at its end.
 
-    `stop` is asked before every step; when it says yes the iterator ends with `state` between two steps, and training
-    on from it (or from its snapshot) ends with the same bytes as never having stopped.
+    `stop` is asked before every step, and may take a snapshot of `state`; when it says yes the iterator ends. Training
+    on from `state` (or from a snapshot) ends with the same bytes as never having stopped.
     """
     monitor = plan.monitor(validation is not None)
     loop = Loop(plan, state, data)
     while not state.finished:
-        began = time.perf_counter()
         shuffle = copy_generator(state.shuffle)
-        completed = loop.steps(shuffle.permutation(len(data)), stop)
-        state.seconds += time.perf_counter() - began
-        if not completed:
+        if not loop.steps(shuffle.permutation(len(data)), stop):
             return
         metrics = epoch_metrics(plan, state, validation)
         state.shuffle = shuffle
@@ -86,17 +83,21 @@ class Loop:
     def steps(self, order: Array, stop: Callable[[], bool] | None) -> bool:
         """One update for each batch from the cursor on; whether they were all done."""
         plan, state = self.plan, self.state
+        began = time.perf_counter() - state.seconds
         batches = minibatches(self.data, self.targets, self.labels, order, plan.batch_size, state.cursor)
         # Infinities show in the loss, not in warnings.
         with np.errstate(all="ignore"):
             while state.cursor < len(order):
-                if stop is not None and stop():
-                    return False
+                if stop is not None:
+                    state.seconds = time.perf_counter() - began
+                    if stop():
+                        return False
                 if self.sum is None:
                     self.differentiate(next(batches))
                 else:
                     self.accumulate(batches, self.sum)
                 self.update(learning_rate(plan, state, self.updates))
+        state.seconds = time.perf_counter() - began
         return True
 
     def differentiate(self, batch: Batch) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,16 +15,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import InputError, TrainyardError
 from service.settings import Settings, load_settings
-from service.store import blobs, history, transitions
+from service.store import blobs, history, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
-from service.store.tables import Dataset as DatasetRow
 from service.store.tables import Run, State
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
 
     from nn import Rates
     from service.assembly import Report
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from service.weights import Weights
 
 POLL_SECONDS = 0.1
+ANSWER_SECONDS = 10.0  # for a run that trains to obey
+Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
 AnySpec: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 
 
@@ -134,19 +138,47 @@ class Client:
 
         Raises InputError for whatever is wrong with the spec or its data, and then changes nothing.
         """
-        check_name("queue", queue)
-        for tag in tags:
-            check_name("tag", tag)
-        from service.assembly import outline
-
+        _check_names(queue, tags)
         loaded, dataset = _loaded(spec, overrides)
-        begin = self._begin(loaded)
-        resolved = outline(loaded, dataset, begin).spec
+        return self._submit(loaded, dataset, queue, priority, tags)
+
+    def clone(
+        self,
+        run_id: int,
+        *,
+        overrides: Sequence[str] = (),
+        queue: str | None = None,
+        priority: int | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> RunRecord:
+        """Submit a run's spec once more, with keys changed, on the rows that it was submitted with.
+
+        Queue, priority and tags are the run's unless given. Raises InputError for what is wrong with the new spec, or
+        when it would have to read other rows.
+        """
+        from service.cloning import clone
+
+        run = self.run(run_id)
+        queue = run.queue if queue is None else queue
+        tags = run.tags if tags is None else tags
+        _check_names(queue, tags)
+        with self.database.read() as session:
+            spec, dataset = clone(session, run_id, overrides)
+        return self._submit(spec, dataset, queue, run.priority if priority is None else priority, tags, run_id)
+
+    def _submit(
+        self, spec: Spec, dataset: Dataset, queue: str, priority: int, tags: Sequence[str], parent: int | None = None
+    ) -> RunRecord:
+        from service.assembly import outline
+        from service.datasets import stored
+
+        begin = self._begin(spec)
+        resolved = outline(spec, dataset, begin).spec
         if begin is not None:
             from service.beginning import pinned
 
             resolved = pinned(resolved, begin)
-        self._store(dataset, resolved.data.source)
+        stored.keep(self.database, dataset, resolved.data.source)
         with self.database.write() as session:
             run_id = transitions.submit(
                 session,
@@ -158,26 +190,18 @@ class Client:
                 queue=queue,
                 priority=priority,
                 tags=tags,
+                cloned_from=parent,
             )
-        self._send_ticket(queue)
+        self._send_tickets([queue])
         return self.run(run_id)
 
-    def _store(self, dataset: Dataset, source: str) -> None:
-        """Store the dataset unless the store has one with the same content."""
-        with self.database.read() as session:
-            if session.get(DatasetRow, dataset.sha256) is not None:
-                return
-        blob_id = blobs.stage(self.database, dataset.to_bytes())
-        with self.database.write() as session:
-            if session.get(DatasetRow, dataset.sha256) is None:  # another submit may have been faster
-                schema = dataset.schema.document()
-                session.add(DatasetRow(sha256=dataset.sha256, source=source, schema=schema, blob_id=blob_id))
-
-    def _send_ticket(self, queue: str) -> None:
+    def _send_tickets(self, queues: Iterable[str]) -> None:
+        """A ticket for each run, named by its queue."""
         from service.queue import BrokerUnreachable
 
         try:
-            self.tickets.send(queue)
+            for queue, number in Counter(queues).items():
+                self.tickets.send(queue, number)
         except BrokerUnreachable as error:
             yard = "start a yard with `trainyard up`" if self.settings.embedded_broker else str(error)
             self.notify(f"the run is stored and will start as soon as a worker finds it; {yard}")
@@ -196,14 +220,19 @@ class Client:
         tag: str | None = None,
         before: int | None = None,
         limit: int | None = 20,
+        where: str | None = None,
     ) -> list[RunRecord]:
-        """The newest runs first; `before` takes a run's number and goes on from there."""
+        """The newest runs first; `before` takes a run's number and goes on from there.
+
+        `where` is an expression such as "val_accuracy > 0.97 and tag = 'base'"; raises InputError if it is none.
+        """
         states = list(states)
         for state in states:
             if state not in list(State):
                 raise InputError(f"there is no state '{state}': a run is {', '.join(State)}")
+        fits = None if where is None else _condition(where)
         with self.database.read() as session:
-            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit)
+            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit, where=fits)
 
     def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
         """One row an epoch: `epoch` and every metric."""
@@ -245,23 +274,65 @@ class Client:
 
     # Acting
 
-    def cancel(self, run_id: int, timeout: float = 10.0) -> RunRecord:
+    def cancel(self, run_id: int, timeout: float = ANSWER_SECONDS) -> RunRecord:
         """Cancel the run; one that trains is asked to, and this waits until it has obeyed or vanished."""
-        with self.database.write() as session:
-            transitions.cancel(session, run_id)
-        try:
-            return self.wait(run_id, timeout)
-        except TimedOut:
-            self.notify(f"run {run_id} has not answered yet; if its worker is gone, it ends with its lease")
-            return self.run(run_id)
+        return self._ask_one(transitions.cancel, run_id, timeout)
+
+    def pause(self, run_id: int, timeout: float = ANSWER_SECONDS) -> RunRecord:
+        """Put the run to rest until it is resumed; one that trains is asked to save and stop, as with `cancel`."""
+        return self._ask_one(transitions.pause, run_id, timeout)
+
+    def resume(self, run_id: int) -> RunRecord:
+        """Queue a paused run again; it goes on from where it was, to the same bytes."""
+        return self._ask_one(transitions.resume, run_id)
 
     def retry(self, run_id: int) -> RunRecord:
         """Queue a failed or cancelled run again; it goes on from its last checkpoint."""
+        return self._ask_one(transitions.retry, run_id)
+
+    def _ask_one(self, ask: Ask, run_id: int, timeout: float = 0.0) -> RunRecord:
         with self.database.write() as session:
-            transitions.retry(session, run_id)
-        run = self.run(run_id)
-        self._send_ticket(run.queue)
-        return run
+            transitions.only(session, run_id, ask)
+        self._settle(ask, [run_id], timeout)
+        return self.run(run_id)
+
+    def cancel_all(self, where: str, timeout: float = ANSWER_SECONDS) -> dict[int, State]:
+        """Cancel every run that fits the expression and is in a state for it; returns the states they are in then."""
+        return self._ask_all(transitions.cancel, where, timeout)
+
+    def pause_all(self, where: str, timeout: float = ANSWER_SECONDS) -> dict[int, State]:
+        return self._ask_all(transitions.pause, where, timeout)
+
+    def resume_all(self, where: str) -> dict[int, State]:
+        return self._ask_all(transitions.resume, where)
+
+    def retry_all(self, where: str) -> dict[int, State]:
+        return self._ask_all(transitions.retry, where)
+
+    def _ask_all(self, ask: Ask, where: str, timeout: float = 0.0) -> dict[int, State]:
+        which = _condition(where)
+        with self.database.write() as session:
+            asked = ask(session, which)
+        return self._settle(ask, list(asked), timeout)
+
+    def _settle(self, ask: Ask, run_ids: Sequence[int], timeout: float) -> dict[int, State]:
+        """See to it that the runs that were asked go where they should; returns the states they are in afterwards."""
+        if ask in (transitions.resume, transitions.retry):
+            with self.database.read() as session:
+                queues = history.queues_of(session, run_ids, State.QUEUED)
+            self._send_tickets(queues)
+        deadline = time.monotonic() + timeout
+        while True:
+            with self.database.read() as session:
+                states = history.states(session, run_ids)
+            late = [run_id for run_id, state in states.items() if state is State.RUNNING]
+            if not late or time.monotonic() > deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        if late and timeout:
+            which = f"run {late[0]} has" if len(late) == 1 else f"{len(late)} runs, such as {late[0]}, have"
+            self.notify(f"{which} not answered yet; if its worker is gone, it ends with its lease")
+        return states
 
     # Using
 
@@ -294,15 +365,14 @@ class Client:
         `split` is train, validation or test; without one it is test, or validation where no rows were kept for test.
         Raises InputError for a split without rows.
         """
-        from service.datasets import Dataset
+        from service.datasets import stored
         from service.evaluation import evaluate
         from service.weights import unpack
 
         weights = unpack(self.weights_file(run_id, last=last))
         with self.database.read() as session:
-            row = session.get_one(DatasetRow, history.run(session, run_id).dataset_sha256)
-            stored = blobs.load(session, row.blob_id)
-        return evaluate(weights, Dataset.from_bytes(stored, row.sha256), split)
+            dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
+        return evaluate(weights, dataset, split)
 
     # The pool
 
@@ -324,6 +394,11 @@ class Client:
     def stop(self, worker: str) -> None:
         """Ask a worker to save what it trains, hand it over to others, and end."""
         self._end(worker, worker_store.STOP)
+
+    def trust(self, worker: str) -> None:
+        """Take back a worker that was set aside. Raises NotSetAside."""
+        with self.database.write() as session:
+            suspicion.trust(session, worker)
 
     def _end(self, worker: str, wish: str) -> None:
         with self.database.write() as session:
@@ -348,6 +423,18 @@ def _loaded(spec: AnySpec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
     elif not isinstance(spec, Spec):
         spec = load(Path(spec), overrides)
     return spec, datasets.load(spec)
+
+
+def _check_names(queue: str, tags: Sequence[str]) -> None:
+    check_name("queue", queue)
+    for tag in tags:
+        check_name("tag", tag)
+
+
+def _condition(where: str) -> ColumnElement[bool]:
+    from service.expressions import condition
+
+    return condition(where)
 
 
 def check_name(what: str, name: str) -> None:

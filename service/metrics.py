@@ -65,6 +65,11 @@ class YardCollector(Collector):
         slots.add_metric(["busy"], sum(worker.busy for worker in live))
         slots.add_metric(["idle"], sum(max(0, worker.slots - worker.busy) for worker in live))
         yield workers
+        yield GaugeMetricFamily(
+            "trainyard_workers_set_aside",
+            "Live workers that get no runs, because they lost what others completed.",
+            value=sum(worker.set_aside is not None for worker in live),
+        )
         yield slots
 
     def _attempts(self) -> Iterable[Metric]:

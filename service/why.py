@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.orm import Session
 
 from service.display import duration, headline
 from service.store import history
+from service.store.history import Holder
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
 from service.store.tables import State
 from service.store.workers import READY, workers
+
+HOLDERS_SHOWN = 3
 
 
 def why(session: Session, run_id: int, lease_seconds: float) -> str:
@@ -16,42 +21,36 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
     attempts = history.attempts(session, run_id)
     match run.state:
         case State.QUEUED:
-            serving = [
-                worker
-                for worker in workers(session, lease_seconds)
-                if run.queue in worker.queues and worker.state == READY
-            ]
-            return _waits(run, attempts, serving, history.ahead(session, run), history.pause(session, run_id))
+            return _waits(session, run, attempts, lease_seconds)
         case State.RUNNING:
-            return (
-                f"run {run.id} trains on {run.worker} (attempt {run.attempt}), "
-                f"{run.epoch} of {run.epochs} epochs are done"
-            )
+            wish = {"cancel": "; it was asked to stop", "pause": "; it was asked to pause"}.get(run.wish or "", "")
+            done = f"{run.epoch} of {run.epochs} epochs are done"
+            return f"run {run.id} trains on {run.worker} (attempt {run.attempt}), {done}{wish}"
+        case State.PAUSED:
+            return f"run {run.id} is paused{_after(run)}; `trainyard runs resume {run.id}` {_again(run)}"
         case State.COMPLETED:
             return f"run {run.id} completed on {run.worker} after {_epochs(run, attempts)}; best: {headline(run)}"
         case State.CANCELLED:
-            again = "goes on from there" if run.epoch else "queues it again"
-            return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {again}"
+            return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {_again(run)}"
         case State.FAILED:
-            where = f" on {run.worker}" if run.worker else ""
-            return f"run {run.id} failed{where}{_after(run)}: {run.error}"
-    return f"run {run.id} is {run.state}"
+            return f"run {run.id} failed{_where(run)}{_after(run)}: {run.error}"
 
 
-def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRecord], ahead: int, pause: float) -> str:
+def _waits(session: Session, run: RunRecord, attempts: Sequence[AttemptRecord], lease_seconds: float) -> str:
     before = f" (attempt {run.attempt} was {attempts[-1].outcome}: {attempts[-1].reason})" if attempts else ""
+    ready = [w for w in workers(session, lease_seconds) if run.queue in w.queues and w.state == READY]
+    serving = [worker for worker in ready if worker.set_aside is None]
     if not serving:
-        hint = "`trainyard up`" if run.queue == "default" else f"`trainyard workers start --queues {run.queue}`"
-        return f"run {run.id} waits because no worker serves queue '{run.queue}'; start one: {hint}{before}"
-    slots = sum(worker.slots for worker in serving)
-    busy = sum(worker.busy for worker in serving)
-    line = "it is next in line" if ahead == 0 else f"{ahead} {'run goes' if ahead == 1 else 'runs go'} before it"
-    if pause > 0:
+        return f"run {run.id} waits because {_nobody(run, ready)}{before}"
+    if (pause := history.pause(session, run.id)) > 0:
         return f"run {run.id} waits: it is tried again in {duration(pause)}, for it lost several workers{before}"
+    ahead = history.ahead(session, run)
+    slots, busy = sum(worker.slots for worker in serving), sum(worker.busy for worker in serving)
+    line = "it is next in line" if ahead == 0 else f"{ahead} {'run goes' if ahead == 1 else 'runs go'} before it"
     if slots == 0:
         reason = f"worker {serving[0].name} is just starting"
     elif busy >= slots:
-        reason = f"all {slots} slots of queue '{run.queue}' are busy" if slots > 1 else "the only slot is busy"
+        reason = _busy(run.queue, slots, history.holders(session, [worker.name for worker in serving]))
     elif ahead < slots - busy:
         return f"run {run.id} waits: it is about to start{before}"
     else:
@@ -59,7 +58,28 @@ def _waits(run: RunRecord, attempts: list[AttemptRecord], serving: list[WorkerRe
     return f"run {run.id} waits: {reason}; {line}{before}"
 
 
-def _epochs(run: RunRecord, attempts: list[AttemptRecord]) -> str:
+def _nobody(run: RunRecord, set_aside: Sequence[WorkerRecord]) -> str:
+    """What is missing, and the command that helps."""
+    start = "`trainyard up`" if run.queue == "default" else f"`trainyard workers start --queues {run.queue}`"
+    if not set_aside:
+        return f"no worker serves queue '{run.queue}'; start one: {start}"
+    worker = set_aside[0]
+    others = f" and {len(set_aside) - 1} more" if len(set_aside) > 1 else ""
+    return (
+        f"worker {worker.name}{others}, which would serve queue '{run.queue}', is set aside: {worker.set_aside}; "
+        f"`trainyard workers trust {worker.name}` takes it back"
+    )
+
+
+def _busy(queue: str, slots: int, holders: Sequence[Holder]) -> str:
+    held = [f"run {h.run_id} on {h.worker}, epoch {h.epoch} of {h.epochs}" for h in holders[:HOLDERS_SHOWN]]
+    more = ["…"] if len(holders) > HOLDERS_SHOWN else []
+    return f"{'the only slot is' if slots == 1 else f'all {slots} slots of queue {queue!r} are'} busy" + (
+        f" ({'; '.join(held + more)})" if held else ""
+    )
+
+
+def _epochs(run: RunRecord, attempts: Sequence[AttemptRecord]) -> str:
     """How many epochs a run took, and if not all, why, as its attempt says; those of version 0.1 do not."""
     if run.epoch >= run.epochs:
         return f"{run.epoch} epoch{'' if run.epoch == 1 else 's'}"
@@ -69,5 +89,13 @@ def _epochs(run: RunRecord, attempts: list[AttemptRecord]) -> str:
     return f"{run.epoch} of {run.epochs} epochs: {(attempts[-1].reason if attempts else None) or older}"
 
 
+def _where(run: RunRecord) -> str:
+    return f" on {run.worker}" if run.worker else ""
+
+
 def _after(run: RunRecord) -> str:
     return f" after {run.epoch} of {run.epochs} epochs" if run.started else " before it started"
+
+
+def _again(run: RunRecord) -> str:
+    return "goes on from there" if run.epoch else "queues it again"

@@ -276,7 +276,7 @@ def settled() -> Iterator[Yard]:
     with yard() as there:
         client, table = there.client, ROOT / "examples" / "table.yaml"
         patches = {"settings": there.settings, "database": client.database, "worker": "ada"}
-        with patch.multiple(slot, **patches), patch.object(Client, "_send_ticket"):
+        with patch.multiple(slot, **patches), patch.object(Client, "_send_tickets"):
             client.submit(table, overrides=["train.epochs=3"], tags=["try"])
             client.submit(table, overrides=["optimizer.adam.learning_rate=1e30"])
             for _ in range(2):

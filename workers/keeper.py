@@ -1,4 +1,5 @@
 """The keeper of an attempt: a thread that holds its lease, brings back what people want, and writes what it reports.
+It also looks after the run's limits.
 
 The training loop never waits for the database: it leaves epochs and checkpoints here and asks `must_stop` between two
 steps. Errors of the database are survived: what was not written stays and is written with the next try, for every
@@ -10,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
 from types import TracebackType
@@ -18,8 +20,9 @@ from sqlalchemy import select
 
 from service.store import blobs, transitions
 from service.store.database import Database
-from service.store.tables import Run, State
-from service.store.transitions import Claim, LeaseLost, Point, Progress
+from service.store.points import Point
+from service.store.tables import Run, State, Wish
+from service.store.transitions import Claim, LeaseLost, Progress
 
 log = logging.getLogger(__name__)
 
@@ -27,32 +30,47 @@ TICK_SECONDS = 0.25  # how soon a wish to cancel arrives
 WRITE_SECONDS = 0.7  # between two writes; with a tick, a metric is less than a second late
 RENEWALS_PER_LEASE = 5
 MOST_POINTS = 50_000  # waiting to be written; beyond, the training waits: memory is bounded and no point is dropped
+CHECKPOINTS_KEPT = 2  # should the newer one be damaged
 LONGEST_SILENCE = 600.0  # seconds without the database after which training on is pointless
 
 
 class Stop(StrEnum):
     """Why the training must end before its time."""
 
+    PAUSED = "paused"
     CANCELLED = "cancelled"
+    LIMIT = "limit"
     LOST = "lost"
+
+
+ASKED = {Wish.PAUSE: Stop.PAUSED, Wish.CANCEL: Stop.CANCELLED}
+FIRMNESS = list(Stop)  # a later reason takes the place of an earlier one
 
 
 class Keeper:
     """`with Keeper(...) as keeper:` keeps the lease while the block runs."""
 
-    def __init__(self, database: Database, claim: Claim, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        claim: Claim,
+        lease_seconds: float,
+        exceeded: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._database = database
         self._claim = claim
         self._lease_seconds = lease_seconds
         self._wake = threading.Condition()
         self._progress = Progress()
         self._checkpoint: Callable[[], bytes] | None = None  # left, but not staged yet
-        self._checkpoint_id = claim.checkpoint_id
+        self._exceeded = exceeded
+        self._checkpoints = deque([] if claim.checkpoint_id is None else [claim.checkpoint_id])  # the oldest first
         self._closing = False
         self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._keep, name=f"keeper of run {claim.run_id}", daemon=True)
         self.saving = False  # a checkpoint was left and nothing points at it yet
         self.stop: Stop | None = None
+        self.limit: str | None = None  # what the run took too much of
 
     def __enter__(self) -> Keeper:
         self._thread.start()
@@ -86,6 +104,11 @@ class Keeper:
             self._checkpoint, self.saving = checkpoint, True
             self._wake.notify_all()
 
+    def refuse(self, limit: str) -> None:
+        """Have the training end, for the run has taken too much of something."""
+        self.limit = self.limit or limit
+        self._end(Stop.LIMIT)
+
     # The thread's side
 
     def _keep(self) -> None:
@@ -106,6 +129,8 @@ class Keeper:
                 return
 
     def _tick(self) -> None:
+        if self.limit is None and (limit := self._exceeded()) is not None:
+            self.refuse(limit)
         self._store_checkpoint()
         if self._must_write():
             self._write()
@@ -136,27 +161,24 @@ class Keeper:
         with self._wake:
             progress, self._progress = self._progress, Progress()
         try:
-            cancel_requested = self._commit(progress)
+            wish = self._commit(progress)
         except Exception:
             self._put_back(progress)
             raise
         with self._wake:
             self.saving = self._checkpoint is not None or self._progress.checkpoint_id is not None
             self._wake.notify_all()
-        if cancel_requested:
-            self._end(Stop.CANCELLED)
+        self._heed(wish)
         if progress.checkpoint_id is not None:
-            replaced, self._checkpoint_id = self._checkpoint_id, progress.checkpoint_id
-            if replaced is not None:
-                blobs.remove(self._database, replaced)
+            self._checkpoints.append(progress.checkpoint_id)
+            while len(self._checkpoints) > CHECKPOINTS_KEPT:
+                blobs.remove(self._database, self._checkpoints.popleft())
 
-    def _commit(self, progress: Progress) -> bool:
+    def _commit(self, progress: Progress) -> Wish | None:
         with self._database.write() as session:
-            cancel_requested = transitions.record(
-                session, self._claim.run_id, self._claim.attempt, progress, self._lease_seconds
-            )
+            wish = transitions.record(session, self._claim.run_id, self._claim.attempt, progress, self._lease_seconds)
         self._renewed = time.monotonic()
-        return cancel_requested
+        return wish
 
     def _put_back(self, progress: Progress) -> None:
         with self._wake:
@@ -169,15 +191,16 @@ class Keeper:
     def _look(self) -> None:
         """See what became of the run: a cheap read, far more often than the lease needs a write."""
         claim = self._claim
-        held = select(Run.cancel_requested).where(
-            Run.id == claim.run_id, Run.attempt == claim.attempt, Run.state == State.RUNNING
-        )
+        held = select(Run.wish).where(Run.id == claim.run_id, Run.attempt == claim.attempt, Run.state == State.RUNNING)
         with self._database.read() as session:
-            cancel_requested = session.scalar(held)
-        if cancel_requested is None:
+            row = session.execute(held).one_or_none()
+        if row is None:
             raise LeaseLost(claim.run_id, claim.attempt)
-        if cancel_requested:
-            self._end(Stop.CANCELLED)
+        self._heed(row.wish)
+
+    def _heed(self, wish: str | None) -> None:
+        if wish is not None:
+            self._end(ASKED[Wish(wish)])
 
     def _endure(self, error: Exception) -> None:
         silent = time.monotonic() - self._renewed
@@ -188,5 +211,6 @@ class Keeper:
 
     def _end(self, stop: Stop) -> None:
         with self._wake:
-            self.stop = stop if stop is Stop.LOST else self.stop or stop
+            if self.stop is None or FIRMNESS.index(stop) > FIRMNESS.index(self.stop):
+                self.stop = stop
             self._wake.notify_all()

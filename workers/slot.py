@@ -14,25 +14,27 @@ from threadpoolctl import threadpool_limits
 import nn
 from service import assembly, beginning, weights
 from service.assembly import Assembly
-from service.datasets import Dataset
+from service.datasets import Dataset, stored
 from service.datasets.tensors import pack, unpack
 from service.errors import DataError, TrainyardError, Unreachable
 from service.queue import BrokerUnreachable, Tickets
 from service.settings import load_settings
 from service.spec import Spec
 from service.store import blobs, history, transitions
-from service.store import workers as worker_store
 from service.store.database import Database
-from service.store.tables import Dataset as DatasetRow
-from service.store.tables import Outcome
-from service.store.transitions import Claim, LeaseLost, Point, WeightsKept
+from service.store.points import Point
+from service.store.tables import Outcome, State
+from service.store.transitions import Claim, LeaseLost, WeightsKept
 from workers import drain, metrics
 from workers.environment import differences, environment
 from workers.keeper import Keeper, Stop
+from workers.limits import Limits
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SHARE_AT_END = 0.8  # of checkpoint_seconds, after which the end of an epoch is saved …
+SHARE_INSIDE = 0.9  # … and after which no end is waited for; the rest is for writing it
 LONGEST_OUTAGE = 600.0  # seconds a slot waits for the database to take a result
 
 settings = load_settings()
@@ -50,9 +52,6 @@ def train_next(queue: str) -> None:
     """Claim the best waiting run of the queue and train it; without one, the ticket was spare."""
     if drain.requested():
         return  # the reconciler of another worker sends another ticket
-    with database.read() as session:
-        if worker_store.wish_of(session, worker) is not None:
-            return
     with database.write() as session:
         claim = transitions.claim(session, queue, worker, os.getpid(), settings.lease_seconds, environment())
     if claim is not None:
@@ -67,13 +66,16 @@ class Attempt:
         self.queue = queue
         self.samples = 0
         self.seconds = 0.0
+        self.saved = time.monotonic()
 
     def run(self) -> None:
         claim = self.claim
         log.info("run %d: attempt %d begins", claim.run_id, claim.attempt)
         try:
-            with Keeper(database, claim, settings.lease_seconds) as keeper:
-                self._train(keeper)
+            spec = Spec.from_document(claim.spec)
+            limits = Limits(spec.limits, _patiently(self._used) if spec.limits.seconds else 0.0)
+            with Keeper(database, claim, settings.lease_seconds, limits.exceeded) as keeper, limits.memory_bounded():
+                self._train(keeper, spec, limits)
         except LeaseLost as error:
             metrics.LEASES_LOST.inc()
             log.warning("%s", error)
@@ -87,65 +89,94 @@ class Attempt:
             log.exception("run %d failed", claim.run_id)
             self._fail(f"{type(error).__name__}: {error}")
 
-    def _train(self, keeper: Keeper) -> None:
-        made, state = self._prepare()
+    def _used(self) -> float:
+        with database.read() as session:
+            return history.seconds_taken(session, self.claim.run_id)
+
+    def _train(self, keeper: Keeper, spec: Spec, limits: Limits) -> None:
+        made, state = self._prepare(spec)
         with threadpool_limits(made.spec.train.threads, user_api="blas"):
-            self._epochs(keeper, made, state)
+            self._epochs(keeper, made, state, limits)
             if keeper.stop is Stop.LOST:
                 keeper.close()
                 raise LeaseLost(self.claim.run_id, self.claim.attempt)
             if state.finished:
                 self._complete(keeper, made, state)
-            elif keeper.stop is Stop.CANCELLED:
-                self._cancel(keeper, made, state)
+            elif keeper.stop in (Stop.CANCELLED, Stop.LIMIT):
+                self._end_early(keeper, made, state)
             else:
                 self._hand_over(keeper, state)
 
-    def _prepare(self) -> tuple[Assembly, nn.State]:
+    def _prepare(self, spec: Spec) -> tuple[Assembly, nn.State]:
         """Rebuild network, data and generators from the spec and the last checkpoint; nothing else is read."""
         dataset = _patiently(lambda: _dataset(self.claim.dataset_sha256))
-        spec = Spec.from_document(self.claim.spec)
         begin = _patiently(partial(_begin, spec)) if spec.begin is not None else None
         made = assembly.assemble(spec, dataset, begin)
-        try:
-            checkpoint = _patiently(self._checkpoint)
-            state = nn.State.restore(made.plan, *unpack(checkpoint, "the checkpoint")) if checkpoint else None
-        except (blobs.BlobDamaged, DataError, ValueError) as error:
-            log.warning("run %d: its checkpoint is of no use, it starts over: %s", self.claim.run_id, error)
-            state = None
-        return made, state or nn.State.start(made.plan, begin=made.begin)
+        return made, self._restored(made) or nn.State.start(made.plan, begin=made.begin)
 
-    def _checkpoint(self) -> bytes | None:
-        claim = self.claim
-        if claim.checkpoint_id is None:
-            return None
+    def _restored(self, made: Assembly) -> nn.State | None:
+        """The state of the last checkpoint, or of the one before it if that is of no use; None: there is none."""
+        checkpoint_id = self.claim.checkpoint_id
+        if checkpoint_id is not None:
+            _patiently(self._compare_environments)
+        while checkpoint_id is not None:
+            try:
+                checkpoint = _patiently(partial(_load, checkpoint_id))
+                return nn.State.restore(made.plan, *unpack(checkpoint, "the checkpoint"))
+            except (blobs.BlobDamaged, DataError, ValueError) as error:
+                checkpoint_id = _patiently(self._fall_back)
+                instead = "it starts over" if checkpoint_id is None else "the one before it is tried"
+                log.warning("run %d: its checkpoint is of no use, %s: %s", self.claim.run_id, instead, error)
+        return None
+
+    def _fall_back(self) -> int | None:
+        with database.write() as session:
+            return transitions.fall_back(session, self.claim.run_id, self.claim.attempt)
+
+    def _compare_environments(self) -> None:
         with database.read() as session:
-            earlier = history.attempts(session, claim.run_id)[:-1]
-            if earlier and (changed := differences(earlier[-1].environment, environment())):
-                log.warning(
-                    "run %d: its bytes may differ from an undisturbed run's: %s", claim.run_id, "; ".join(changed)
-                )
-            return blobs.load(session, claim.checkpoint_id)
+            earlier = history.attempts(session, self.claim.run_id)[:-1]
+        if earlier and (changed := differences(earlier[-1].environment, environment())):
+            found = "; ".join(changed)
+            log.warning("run %d: its bytes may differ from an undisturbed run's: %s", self.claim.run_id, found)
 
-    def _epochs(self, keeper: Keeper, made: Assembly, state: nn.State) -> None:
-        saved = time.monotonic()
-        for epoch in nn.train(made.plan, state, made.train, made.validation, self._stopper(keeper)):
+    def _epochs(self, keeper: Keeper, made: Assembly, state: nn.State, limits: Limits) -> None:
+        if made.spec.limits.stalled_epochs is not None:
+            limits.stalled(_patiently(partial(self._losses, state.epoch)))
+        for epoch in nn.train(made.plan, state, made.train, made.validation, self._stopper(keeper, state)):
             self.samples += epoch.samples
             self.seconds += epoch.seconds
             keeper.report(epoch.epoch, self._points(epoch.epoch, epoch.metrics), self.samples, self.seconds)
             metrics.count_epoch(epoch.samples, epoch.steps, epoch.seconds)
-            if not keeper.saving and time.monotonic() - saved >= settings.checkpoint_seconds:
-                self._save(keeper, state)
-                saved = time.monotonic()
+            self._save_if_due(keeper, state, SHARE_AT_END)
+            if (stalled := limits.stalled([epoch.metrics["loss"]])) is not None and not state.finished:
+                keeper.refuse(stalled)
 
-    @staticmethod
-    def _stopper(keeper: Keeper) -> Callable[[], bool]:
-        return lambda: keeper.stop is not None or drain.requested()
+    def _losses(self, epoch: int) -> list[float]:
+        with database.read() as session:
+            return history.values(session, self.claim.run_id, "loss", epoch)
 
-    @staticmethod
-    def _save(keeper: Keeper, state: nn.State) -> None:
+    def _stopper(self, keeper: Keeper, state: nn.State) -> Callable[[], bool]:
+        """Asked between two steps: whether to stop. A long epoch is saved in its middle."""
+
+        def must_stop() -> bool:
+            if keeper.stop is not None or drain.requested():
+                return True
+            if settings.checkpoint_seconds:
+                self._save_if_due(keeper, state, SHARE_INSIDE)
+            return False
+
+        return must_stop
+
+    def _save_if_due(self, keeper: Keeper, state: nn.State, share: float) -> None:
+        due = time.monotonic() - self.saved >= share * settings.checkpoint_seconds
+        if due and not keeper.saving:
+            self._save(keeper, state)
+
+    def _save(self, keeper: Keeper, state: nn.State) -> None:
         arrays, counters = state.snapshot()  # copies: the training goes on while the keeper writes them
         keeper.save(lambda: pack(arrays, counters))
+        self.saved = time.monotonic()
 
     @staticmethod
     def _points(epoch: int, values: dict[str, float]) -> list[Point]:
@@ -156,14 +187,25 @@ class Attempt:
             tested = nn.evaluate(made.plan, state.best_parameters, made.test)
             best = {f"test_{name}": value for name, value in tested.items()}
             keeper.report(state.epoch, self._points(state.best_epoch or state.epoch, best), self.samples, self.seconds)
-        self._finish(keeper, made, state, Outcome.COMPLETED, made.plan.why_ended(state.ended))
+        self._finish(keeper, made, state, Outcome.COMPLETED, reason=made.plan.why_ended(state.ended))
 
-    def _cancel(self, keeper: Keeper, made: Assembly, state: nn.State) -> None:
+    def _end_early(self, keeper: Keeper, made: Assembly, state: nn.State) -> None:
+        """Cancelled, or beyond a limit: what there is, is kept."""
         self._save(keeper, state)
-        self._finish(keeper, made, state, Outcome.CANCELLED)
+        if keeper.limit is None:
+            self._finish(keeper, made, state, Outcome.CANCELLED)
+        else:
+            self._finish(keeper, made, state, Outcome.FAILED, error=keeper.limit)
 
     def _finish(
-        self, keeper: Keeper, made: Assembly, state: nn.State, outcome: Outcome, reason: str | None = None
+        self,
+        keeper: Keeper,
+        made: Assembly,
+        state: nn.State,
+        outcome: Outcome,
+        *,
+        reason: str | None = None,
+        error: str | None = None,
     ) -> None:
         best, last = (
             weights.pack(parameters, made.scaler, made.spec, made.outline.schema)
@@ -171,24 +213,25 @@ class Attempt:
         )
         best_id, last_id = (_patiently(partial(blobs.stage, database, data)) for data in (best, last))
         keeper.close()
-        self._end(outcome, reason=reason, kept=WeightsKept(best_id, last_id, weights.sha256(state.best_parameters)))
+        kept = WeightsKept(best_id, last_id, weights.sha256(state.best_parameters))
+        self._end(outcome, error=error, reason=reason, kept=kept)
 
     def _hand_over(self, keeper: Keeper, state: nn.State) -> None:
+        """Save and let go of the run: a person wants it paused, or this worker was told to stop."""
         self._save(keeper, state)
         keeper.close()
-        reason = f"worker {worker} was told to stop"
+        reason = "a person paused it" if keeper.stop is Stop.PAUSED else f"worker {worker} was told to stop"
 
-        def interrupt() -> None:
+        def interrupt() -> State:
             with database.write() as session:
-                transitions.interrupt(session, self.claim.run_id, self.claim.attempt, reason)
+                return transitions.interrupt(session, self.claim.run_id, self.claim.attempt, reason)
 
-        _patiently(interrupt)
-        metrics.ATTEMPTS.labels(outcome=Outcome.INTERRUPTED).inc()
-        log.info("run %d: interrupted after epoch %d; the work is saved", self.claim.run_id, state.epoch)
-        try:
-            Tickets(settings.broker).send(self.queue)
-        except BrokerUnreachable as error:
-            log.warning("%s; the reconciler sends the ticket later", error)
+        found = _patiently(interrupt)
+        outcome = Outcome.PAUSED if found is State.PAUSED else Outcome.INTERRUPTED
+        metrics.ATTEMPTS.labels(outcome=outcome).inc()
+        log.info("run %d: %s after epoch %d; the work is saved", self.claim.run_id, outcome, state.epoch)
+        if found is State.QUEUED:
+            _send_ticket(self.queue)
 
     def _fail(self, error: str) -> None:
         try:
@@ -215,6 +258,18 @@ class Attempt:
         log.info("run %d: %s%s", self.claim.run_id, outcome, f": {error}" if error else "")
 
 
+def _send_ticket(queue: str) -> None:
+    try:
+        Tickets(settings.broker).send(queue)
+    except BrokerUnreachable as error:
+        log.warning("%s; the reconciler sends the ticket later", error)
+
+
+def _load(blob_id: int) -> bytes:
+    with database.read() as session:
+        return blobs.load(session, blob_id)
+
+
 def _begin(spec: Spec) -> weights.Weights:
     """The parameters of another run that this one begins with."""
     with database.read() as session:
@@ -225,9 +280,7 @@ def _begin(spec: Spec) -> weights.Weights:
 def _dataset(sha256: str) -> Dataset:
     """The dataset from the store; the last one stays in memory, for the next run often wants it again."""
     with database.read() as session:
-        row = session.get_one(DatasetRow, sha256)
-        data = blobs.load(session, row.blob_id)
-    return Dataset.from_bytes(data, sha256)
+        return stored.load(session, sha256)
 
 
 def _patiently(write: Callable[[], T]) -> T:

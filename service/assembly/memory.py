@@ -10,6 +10,7 @@ from nn.training import EVALUATION_BATCH
 from service.datasets import Dataset
 from service.display import size
 from service.spec import Spec
+from service.spec.schema import memory_bytes
 
 NUMBER = 4  # bytes, float32
 MOST_BYTES = 2**40  # a spec that needs more has a typo
@@ -50,6 +51,9 @@ def _activations(plan: Plan, train_rows: int, validation_rows: int) -> int:
 def check_memory(spec: Spec, plan: Plan, memory: dict[str, int]) -> None:
     """Raise SpecError at the layer that needs most if the training would need more than any machine has."""
     needed = sum(memory.values())
+    if (limit := spec.limits.memory) is not None and needed > memory_bytes(limit):
+        sentence = f"the training alone needs about {size(needed)}; allow more, or make the network or batch smaller"
+        raise spec.error(("limits", "memory"), sentence)
     if needed <= MOST_BYTES:
         return
     network, most, worst = plan.network, -1, 0

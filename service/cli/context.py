@@ -20,7 +20,6 @@ MOST_RUNS = 2**31 - 1
 RunArgument = Annotated[
     int, typer.Argument(metavar="RUN", min=0, max=MOST_RUNS, help="The run's number.", show_default=False)
 ]
-RunsArgument = Annotated[list[int], typer.Argument(metavar="RUN…", min=0, max=MOST_RUNS, show_default=False)]
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The job file, YAML or JSON.", show_default=False)]
 SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec, such as train.epochs=5.")

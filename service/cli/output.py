@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "completed": "green", "running": "cyan", "failed": "red", "cancelled": "yellow", "queued": "blue",
-    "paused": "yellow",
+    "paused": "yellow", "set aside": "red",
     "ready": "green", "draining": "yellow", "gone": "red", "stopped": "dim", "lost": "red", "interrupted": "yellow",
     "up": "green", "down": "dim", "ok": "green", "warning": "yellow", "wrong": "red",
 }  # fmt: skip

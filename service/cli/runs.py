@@ -1,4 +1,4 @@
-"""`trainyard runs`: list, show, watch, why, cancel, retry, weights."""
+"""`trainyard runs`: list, show, watch, why, weights; what is asked of them is in `verbs`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context
-from service.cli.context import JsonOption, RunArgument, RunsArgument
+from service.cli import context, verbs
+from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, headline, lasted, number, shortened, sparkline
 
@@ -24,6 +24,9 @@ def list_runs(
     state: Annotated[list[str], typer.Option(help="Only runs in this state; may be repeated.")] = [],
     queue: Annotated[str | None, typer.Option(help="Only runs of this queue.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only runs with this tag.")] = None,
+    where: Annotated[
+        str | None, typer.Option(help='Only runs that this expression fits, as in "val_accuracy > 0.9".')
+    ] = None,
     before: Annotated[int | None, typer.Option(help="Only runs older than this number, for the next page.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     json: JsonOption = False,
@@ -33,7 +36,7 @@ def list_runs(
 
     Example: trainyard runs list --state running --limit 10
     """
-    found = context.client().runs(states=state, queue=queue, tag=tag, before=before, limit=limit + 1)
+    found = context.client().runs(states=state, queue=queue, tag=tag, before=before, limit=limit + 1, where=where)
     more, found = len(found) > limit, found[:limit]
     if json:
         print_json([run.json() for run in found])
@@ -42,7 +45,8 @@ def list_runs(
     if more:
         hint(f"there are more: --before {found[-1].id}, or --limit")
     if not found:
-        hint("no run yet; `trainyard submit SPEC` queues one" if not (state or queue or tag) else "no run fits")
+        asked = state or queue or tag or where
+        hint("no run fits" if asked else "no run yet; `trainyard submit SPEC` queues one")
 
 
 def _row(run: RunRecord) -> tuple[Any, ...]:
@@ -92,6 +96,7 @@ def _facts(run: RunRecord) -> list[tuple[str, Any]]:
         ("state", run.state),
         ("queue", f"{run.queue}, priority {run.priority}"),
         ("tags", ", ".join(run.tags) or "-"),
+        *([("cloned from", f"run {run.cloned_from}")] if run.cloned_from is not None else []),
         ("epochs", f"{run.epoch} of {run.epochs}"),
         ("created", age(run.created)),
         ("time", lasted(run)),
@@ -141,25 +146,7 @@ def why(run: RunArgument) -> None:
     print(context.client().why(run))
 
 
-@app.command()
-def cancel(runs: RunsArgument) -> None:
-    """Cancel runs, waiting or training; a run that trains keeps its weights and its checkpoint.
-
-    Example: trainyard runs cancel 2 3
-    """
-    client = context.client()
-    for run in runs:
-        record = client.cancel(run)
-        print(f"run {run} is {record.state}")
-
-
-@app.command()
-def retry(run: RunArgument) -> None:
-    """Queue a failed or cancelled run again; it goes on from its last checkpoint.
-
-    Example: trainyard runs retry 3
-    """
-    print(f"run {context.client().retry(run).id} is queued again")
+verbs.add_commands(app)
 
 
 @app.command()

@@ -1,10 +1,10 @@
-"""`trainyard workers`: list, start, scale, drain, stop."""
+"""`trainyard workers`: list, start, scale, drain, stop, trust."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from service.cli import context
 from service.cli.context import JsonOption
 from service.cli.output import hint, print_json, print_table
 from service.display import duration
+
+if TYPE_CHECKING:
+    from service.store.records import WorkerRecord
 
 app = typer.Typer(help="See and change the pool.", no_args_is_help=True)
 
@@ -32,12 +35,20 @@ def list_workers(
         print_json([worker.json() for worker in known])
         return
     rows = (
-        (w.name, w.host, w.state, f"{w.busy}/{w.slots}", ",".join(w.queues), f"{duration(w.silent_seconds)} ago")
+        (w.name, w.host, _state(w), f"{w.busy}/{w.slots}", ",".join(w.queues), f"{duration(w.silent_seconds)} ago")
         for w in known
     )
     print_table(["WORKER", "HOST", "STATE", ">BUSY", "QUEUES", ">SEEN"], rows)
+    for worker in known:
+        if worker.set_aside is not None:
+            print(f"\n{worker.name} is set aside: {worker.set_aside}")
+            hint(f"`trainyard workers trust {worker.name}` takes it back")
     if not known:
         hint("no worker; `trainyard up` starts a yard with one, `trainyard workers start` adds one")
+
+
+def _state(worker: WorkerRecord) -> str:
+    return "set aside" if worker.set_aside is not None and worker.live else worker.state
 
 
 @app.command()
@@ -80,11 +91,19 @@ def scale(
 
 
 @app.command()
-def drain(worker: WorkerArgument) -> None:
+def drain(
+    worker: WorkerArgument,
+    hand_over: Annotated[
+        bool, typer.Option("--hand-over", help="Save what it trains and hand it over, as `stop` does.")
+    ] = False,
+) -> None:
     """Let a worker finish what it trains, take nothing new, and end.
 
     Example: trainyard workers drain lab-7
     """
+    if hand_over:
+        stop(worker)
+        return
     context.client().drain(worker)
     print(f"worker {worker} finishes what it trains and ends")
 
@@ -97,3 +116,13 @@ def stop(worker: WorkerArgument) -> None:
     """
     context.client().stop(worker)
     print(f"worker {worker} saves what it trains, hands it over and ends")
+
+
+@app.command()
+def trust(worker: WorkerArgument) -> None:
+    """Give runs again to a worker that was set aside for losing runs that others completed.
+
+    Example: trainyard workers trust lab-7
+    """
+    context.client().trust(worker)
+    print(f"worker {worker} gets runs again; what it lost so far no longer counts")

@@ -5,6 +5,7 @@ This is where a key is added. The reference, the JSON Schema and the error messa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Annotated, Any, Literal, LiteralString, Self, TypeAlias
@@ -95,6 +96,21 @@ def _class_weights(value: Any) -> Any:
             sentence = f"the weight of '{name}' must be a number from 0 to {HEAVIEST:,.0f}, got {shown(weight)}"
             raise PydanticCustomError("sentence", sentence)
     return {name: float(weight) for name, weight in value.items()}
+
+
+_UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
+
+
+def _memory(text: str) -> str:
+    if not re.fullmatch(rf"[0-9]{{1,6}}(\.[0-9]{{1,3}})? ?({'|'.join(_UNITS)})", text) or not memory_bytes(text):
+        raise PydanticCustomError("sentence", f"expected an amount such as 512 MiB or 2 GiB, got {shown(text)}")
+    return text
+
+
+def memory_bytes(text: str) -> int:
+    """The bytes of an amount as `limits.memory` has it: 2 GiB."""
+    number, unit = re.fullmatch(r"([0-9.]+) ?([A-Za-z]+)", text).groups()  # type: ignore[union-attr]
+    return int(float(number) * _UNITS[unit])
 
 
 def _metric_name(name: str) -> str:
@@ -310,6 +326,22 @@ class TrainSection(Strict):
     )
 
 
+class Limits(Strict):
+    """What a run may take at most. One that takes more fails, with its weights and its checkpoint saved."""
+
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        description="of a slot's time, all attempts together; to end in good order, see `train.max_seconds`",
+    )
+    memory: Annotated[str, AfterValidator(_memory)] | None = Field(
+        None, description="of the process that trains it, such as 2 GiB; an empty process has about 100 MiB"
+    )
+    stalled_epochs: int | None = Field(
+        None, ge=1, description="epochs in a row in which the training loss sets no new low"
+    )
+
+
 class Beginning(Strict):
     """Begin with another run's parameters instead of new ones: those whose name and shape are the same."""
 
@@ -356,6 +388,7 @@ class Spec(Strict):
     )
     begin: Beginning | None = Field(None, description="begin with another run's parameters (fine-tuning)")
     train: TrainSection = Field(TrainSection(), description="how long and in which portions")
+    limits: Limits = Field(Limits(), description="what it may take at most, or else fails")
     max_attempts: int = Field(5, ge=1, le=1000, description="how often a run whose worker vanished is tried again")
     seed: int = Field(0, ge=0, le=2**53 - 1, description="decides the split, the first weights and every later draw")
 

@@ -56,7 +56,7 @@ def load(session: Session, blob_id: int) -> bytes:
     return data
 
 
-POINTERS = (Run.checkpoint_id, Run.weights_id, Run.last_weights_id, Dataset.blob_id)
+POINTERS = (Run.checkpoint_id, Run.previous_checkpoint_id, Run.weights_id, Run.last_weights_id, Dataset.blob_id)
 
 
 def remove(database: Database, blob_id: int) -> None:

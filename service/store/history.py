@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Double, func, literal_column, select, type_coerce
+from sqlalchemy import ColumnElement, Double, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
 from service.store.clock import now
@@ -32,8 +33,12 @@ def runs(
     tag: str | None = None,
     before: int | None = None,
     limit: int | None = None,
+    where: ColumnElement[bool] | None = None,
 ) -> list[RunRecord]:
-    """The newest runs first; `before` (a run's number) goes on from an earlier page."""
+    """The newest runs first; `before` (a run's number) goes on from an earlier page.
+
+    `where` is a condition over Run, as `service.expressions` makes of a text.
+    """
     query = select(Run).order_by(Run.id.desc())
     if wanted := list(states):
         query = query.where(Run.state.in_(wanted))
@@ -43,6 +48,8 @@ def runs(
         query = query.where(Run.id.in_(select(Tag.run_id).where(Tag.tag == tag)))
     if before is not None:
         query = query.where(Run.id < before)
+    if where is not None:
+        query = query.where(where)
     rows = session.scalars(query.limit(limit)).all()
     return [
         record
@@ -68,7 +75,7 @@ def _record(row: Run, tags: Sequence[str], metrics: dict[str, MetricSummary]) ->
         id=row.id, name=row.name, state=State(row.state), queue=row.queue, priority=row.priority, tags=tuple(tags),
         attempt=row.attempt, epoch=row.epoch, epochs=row.epochs, created=row.created, started=row.started,
         finished=row.finished, worker=row.worker, error=row.error, spec=row.spec, dataset_sha256=row.dataset_sha256,
-        weights_sha256=row.weights_sha256, metrics=metrics,
+        weights_sha256=row.weights_sha256, wish=row.wish, cloned_from=row.cloned_from, metrics=metrics,
     )  # fmt: skip
 
 
@@ -85,6 +92,36 @@ def curves(session: Session, run_id: int, after_epoch: int = 0) -> list[dict[str
     for point in session.scalars(points.order_by(Metric.epoch, Metric.name)):
         epochs.setdefault(point.epoch, {"epoch": point.epoch})[point.name] = point.value
     return list(epochs.values())
+
+
+def values(session: Session, run_id: int, name: str, last_epoch: int) -> list[float]:
+    """One metric of a run, epoch by epoch."""
+    points = select(Metric.value).where(Metric.run_id == run_id, Metric.name == name, Metric.epoch <= last_epoch)
+    return list(session.scalars(points.order_by(Metric.epoch)))
+
+
+def seconds_taken(session: Session, run_id: int) -> float:
+    """How long the ended attempts of a run have held their slots, all together."""
+    each = type_coerce(Attempt.finished, Double) - type_coerce(Attempt.started, Double)
+    return session.scalar(select(func.sum(each)).where(Attempt.run_id == run_id)) or 0.0
+
+
+def states(session: Session, run_ids: Sequence[int]) -> dict[int, State]:
+    """The states of these runs."""
+    found: dict[int, State] = {}
+    for start in range(0, len(run_ids), MOST_IDS):
+        rows = session.execute(select(Run.id, Run.state).where(Run.id.in_(run_ids[start : start + MOST_IDS])))
+        found |= {run_id: State(state) for run_id, state in rows}
+    return found
+
+
+def queues_of(session: Session, run_ids: Sequence[int], state: State) -> list[str]:
+    """The queue of each of these runs that is in this state."""
+    found: list[str] = []
+    for start in range(0, len(run_ids), MOST_IDS):
+        ids = run_ids[start : start + MOST_IDS]
+        found += session.scalars(select(Run.queue).where(Run.id.in_(ids), Run.state == state))
+    return found
 
 
 def counts(session: Session) -> dict[State, int]:
@@ -118,6 +155,23 @@ def pause(session: Session, run_id: int) -> float:
     """For how many seconds a run that lost several workers may not be claimed yet; 0 when it may."""
     left = type_coerce(Run.not_before, Double) - type_coerce(now(), Double)
     return max(0.0, session.scalar(select(left).where(Run.id == run_id)) or 0.0)
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A run that holds a slot."""
+
+    run_id: int
+    worker: str
+    epoch: int
+    epochs: int
+
+
+def holders(session: Session, workers: Sequence[str]) -> list[Holder]:
+    """The runs that these workers train."""
+    running = Run.state == literal_column(f"'{State.RUNNING}'")
+    query = select(Run.id, Run.worker, Run.epoch, Run.epochs).where(running, Run.worker.in_(workers)).order_by(Run.id)
+    return [Holder(run_id, worker or "?", epoch, epochs) for run_id, worker, epoch, epochs in session.execute(query)]
 
 
 def held_by(session: Session, worker: str) -> list[tuple[int, int, int]]:

@@ -57,6 +57,8 @@ class RunRecord(Record):
     dataset_sha256: str
     weights_sha256: str | None
     metrics: dict[str, MetricSummary]
+    wish: str | None = None  # cancel or pause, which its worker has still to do
+    cloned_from: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class AttemptRecord(Record):
     finished: datetime | None
     outcome: str | None
     reason: str | None
+    exit_signal: str | None
     first_epoch: int | None
     epoch: int | None
     samples: int
@@ -87,6 +90,7 @@ class WorkerRecord(Record):
     last_seen: datetime
     silent_seconds: float
     metrics_url: str | None
+    set_aside: str | None  # the evidence for which it gets no more runs
 
     @property
     def live(self) -> bool:

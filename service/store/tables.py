@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from service.store.clock import Timestamp, now
 
-SCHEMA = "0001"  # the newest migration, known here so that a command need not load Alembic to see that all is well
+SCHEMA = "0002"  # the newest migration, known here so that a command need not load Alembic to see that all is well
 Json = JSON().with_variant(JSONB(), "postgresql")
 Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
 
@@ -52,8 +52,16 @@ class Outcome(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PAUSED = "paused"  # a person wanted it so; the work is saved
     INTERRUPTED = "interrupted"  # the worker was told to stop; the work is saved
     LOST = "lost"  # the worker vanished
+
+
+class Wish(StrEnum):
+    """What a person wants of a run that trains."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
 
 
 class Number(TypeDecorator[float]):
@@ -129,15 +137,18 @@ class Run(Base):
     epoch: Mapped[int] = mapped_column(default=0)
     attempt: Mapped[int] = mapped_column(default=0)  # the fence
     max_attempts: Mapped[int]
-    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    wish: Mapped[str | None]
     created: Mapped[datetime] = mapped_column(default=now())
     not_before: Mapped[datetime] = mapped_column(default=now())
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
     worker: Mapped[str | None]
+    lost_by: Mapped[str | None]  # the worker that lost it last
+    cloned_from: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
     lease_until: Mapped[datetime | None]
     error: Mapped[str | None]
     checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
+    previous_checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
     weights_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
     last_weights_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
     weights_sha256: Mapped[str | None] = mapped_column(String(64))
@@ -183,6 +194,7 @@ class Attempt(Base):
     finished: Mapped[datetime | None]
     outcome: Mapped[str | None]
     reason: Mapped[str | None]
+    exit_signal: Mapped[str | None]  # what ended its process, such as SIGKILL
     first_epoch: Mapped[int | None]
     epoch: Mapped[int | None]
     samples: Mapped[int] = mapped_column(Big, default=0)
@@ -231,6 +243,8 @@ class Worker(Base):
     queues: Mapped[list[str]]
     state: Mapped[str]
     wish: Mapped[str | None]
+    set_aside: Mapped[str | None]  # the evidence for which it gets no more runs
+    trusted: Mapped[datetime | None]  # since when its losses count, where a person has taken it back
     metrics_url: Mapped[str | None]
     started: Mapped[datetime] = mapped_column(default=now())
     last_seen: Mapped[datetime] = mapped_column(default=now())

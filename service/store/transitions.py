@@ -4,45 +4,51 @@
     claim     queued  ->  running                  a new attempt, with a lease
     record    running ->  running                  metrics, checkpoint and lease of the attempt that holds the run
     finish    running ->  completed | failed | cancelled
-    interrupt running ->  queued | cancelled       the worker was told to stop; the work is saved
-    lose      running ->  queued | failed | cancelled      the worker vanished
-    cancel    queued  ->  cancelled; a running run is asked to
+    interrupt running ->  queued | paused | cancelled               the worker was told to stop; the work is saved
+    lose      running ->  queued | paused | failed | cancelled      the worker vanished
+    cancel    queued | paused -> cancelled; a running run is asked to
+    pause     queued  ->  paused; a running run is asked to
+    resume    paused  ->  queued; a running run that was asked to pause no longer is
     retry     failed | cancelled -> queued
 
-`record`, `finish`, `interrupt` and `lose` are fenced by the attempt's number and raise LeaseLost when it is stale.
+`record`, `finish`, `interrupt` and `lose` are fenced by the attempt's number and raise LeaseLost when it is stale. What
+a person may ask (`cancel`, `pause`, `resume`, `retry`) is asked of all runs that fit a condition at once; those in no
+state for it are left alone. `only` asks it of one, and raises WrongState.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Double,
     Select,
-    Table,
     Update,
+    and_,
     case,
+    exists,
     func,
     insert,
     literal_column,
+    not_,
     or_,
     select,
     type_coerce,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, TrainyardError
+from service.store import points
 from service.store.clock import after, now
-from service.store.tables import Attempt, Metric, Outcome, Run, State, Summary, Tag
+from service.store.points import Point
+from service.store.tables import Attempt, Outcome, Run, State, Tag, Wish, Worker
 
-METRICS, SUMMARIES = cast(Table, Metric.__table__), cast(Table, Summary.__table__)  # rows in bulk need no objects
 LONGEST_BACK_OFF = 60.0  # seconds before a run that lost several workers is tried again
+SHY_SECONDS = 10.0  # for which a worker that lost a run leaves it to others, where there are any
 
 
 class LeaseLost(TrainyardError):
@@ -76,16 +82,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One value of a metric; `higher_is_better` decides which one counts as best."""
-
-    name: str
-    epoch: int
-    value: float
-    higher_is_better: bool
-
-
-@dataclass(frozen=True)
 class WeightsKept:
     """Where the best and the last weights of a run are, and the hash of the best ones' parameters."""
 
@@ -106,9 +102,9 @@ class Progress:
     checkpoint_id: int | None = None
 
 
-def _in(state: State) -> ColumnElement[bool]:
-    """The state as a literal: a bound value would keep both databases from using the partial indexes."""
-    return Run.state == literal_column(f"'{state}'")
+def _in(*states: State) -> ColumnElement[bool]:
+    """The states as literals: a bound value would keep both databases from using the partial indexes."""
+    return or_(*(Run.state == literal_column(f"'{state}'") for state in states))
 
 
 def submit(
@@ -122,11 +118,12 @@ def submit(
     queue: str = "default",
     priority: int = 0,
     tags: Sequence[str] = (),
+    cloned_from: int | None = None,
 ) -> int:
     """Queue a run and return its number. The row is the outbox: the ticket is sent after the commit."""
     run = Run(
         name=name, spec=dict(spec), dataset_sha256=dataset_sha256, epochs=epochs,
-        max_attempts=max_attempts, queue=queue, priority=priority,
+        max_attempts=max_attempts, queue=queue, priority=priority, cloned_from=cloned_from,
     )  # fmt: skip
     session.add(run)
     session.flush()
@@ -137,10 +134,14 @@ def submit(
 def claim(
     session: Session, queue: str, worker: str, pid: int, lease_seconds: float, environment: Mapping[str, Any]
 ) -> Claim | None:
-    """Take the best queued run of the queue: priority, then age. None: there is none, or others were first."""
+    """Take the best queued run of the queue: priority, then age.
+
+    None: there is none, or others were first, or the worker shall take nothing (it ends, or was set aside).
+    """
+    best = _best_waiting(queue, worker, lease_seconds).scalar_subquery()
     row = session.execute(
         update(Run)
-        .where(Run.id == _best_waiting(queue).scalar_subquery(), _in(State.QUEUED))
+        .where(Run.id == best, _in(State.QUEUED), not_(_takes_nothing(worker)))
         .values(
             state=State.RUNNING,
             attempt=Run.attempt + 1,
@@ -159,33 +160,55 @@ def claim(
     return Claim(*row)
 
 
-def _best_waiting(queue: str) -> Select[int]:
+def _takes_nothing(worker: str) -> ColumnElement[bool]:
+    told = or_(Worker.wish.is_not(None), Worker.set_aside.is_not(None))
+    return exists().where(Worker.name == worker, told)
+
+
+def _best_waiting(queue: str, worker: str, lease_seconds: float) -> Select[int]:
+    """The worker that lost a run last leaves it to others for a while, if there are any that could take it."""
+    others = exists().where(
+        Worker.name != worker, Worker.state == "ready", Worker.wish.is_(None), Worker.set_aside.is_(None),
+        Worker.last_seen > after(-lease_seconds),
+    )  # fmt: skip
+    mine = and_(Run.lost_by == worker, Run.not_before > after(-SHY_SECONDS), others)
     return (
         select(Run.id)
-        .where(Run.queue == queue, _in(State.QUEUED), Run.not_before <= now())
+        .where(Run.queue == queue, _in(State.QUEUED), Run.not_before <= now(), not_(func.coalesce(mine, False)))
         .order_by(Run.priority.desc(), Run.id)
         .limit(1)
-        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time anyway
+        .with_for_update(skip_locked=True, of=Run)  # PostgreSQL; SQLite has one writer at a time anyway
     )
 
 
-def record(session: Session, run_id: int, attempt: int, progress: Progress, lease_seconds: float) -> bool:
-    """Store what the attempt reports and renew its lease; returns whether a person wants the run cancelled.
+def record(session: Session, run_id: int, attempt: int, progress: Progress, lease_seconds: float) -> Wish | None:
+    """Store what the attempt reports and renew its lease; returns what a person wants of the run.
 
     Safe to repeat after a commit whose answer was lost: a point that is there already stays as it is.
     """
     values: dict[str, Any] = {"lease_until": after(lease_seconds)}
     if progress.epoch:
         values["epoch"] = case((Run.epoch < progress.epoch, progress.epoch), else_=Run.epoch)
-    if progress.checkpoint_id is not None:
-        values["checkpoint_id"] = progress.checkpoint_id
-    cancel_requested = session.scalar(_held(run_id, attempt).values(values).returning(Run.cancel_requested))
-    if cancel_requested is None:
+    if (new := progress.checkpoint_id) is not None:
+        again = Run.checkpoint_id == new
+        values["checkpoint_id"] = new
+        values["previous_checkpoint_id"] = case((again, Run.previous_checkpoint_id), else_=Run.checkpoint_id)
+    row = session.execute(_held(run_id, attempt).values(values).returning(Run.wish)).one_or_none()
+    if row is None:
         raise LeaseLost(run_id, attempt)
-    _store_points(session, run_id, progress.points)
+    points.store(session, run_id, progress.points)
     if progress.epoch:
         _update_attempt(session, run_id, attempt, progress)
-    return bool(cancel_requested)
+    return Wish(row.wish) if row.wish else None
+
+
+def fall_back(session: Session, run_id: int, attempt: int) -> int | None:
+    """Give up the run's checkpoint, which is of no use, for the one before it; returns that, or None."""
+    values = {"checkpoint_id": Run.previous_checkpoint_id, "previous_checkpoint_id": None}
+    row = session.execute(_held(run_id, attempt).values(values).returning(Run.checkpoint_id)).one_or_none()
+    if row is None:
+        raise LeaseLost(run_id, attempt)
+    return row.checkpoint_id  # type: ignore[no-any-return]
 
 
 def _held(run_id: int, attempt: int) -> Update:
@@ -207,45 +230,6 @@ def _update_attempt(session: Session, run_id: int, attempt: int, progress: Progr
     )
 
 
-def _store_points(session: Session, run_id: int, points: Sequence[Point]) -> None:
-    if not points:
-        return
-    upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    rows = [{"run_id": run_id, "name": p.name, "epoch": p.epoch, "value": p.value} for p in points]
-    keys = ["run_id", "name", "epoch"]
-    session.execute(upsert(METRICS).on_conflict_do_nothing(index_elements=keys), rows)
-    for higher_is_better in (True, False):
-        summaries = _summarise(run_id, [p for p in points if p.higher_is_better is higher_is_better])
-        if summaries:
-            insertion = upsert(SUMMARIES)
-            new = insertion.excluded
-            better = new.best > Summary.best if higher_is_better else new.best < Summary.best
-            better = or_(Summary.best.is_(None), better)
-            later = new.last_epoch >= Summary.last_epoch
-            changes = {
-                "last": case((later, new.last), else_=Summary.last),
-                "last_epoch": case((later, new.last_epoch), else_=Summary.last_epoch),
-                "best": case((better, new.best), else_=Summary.best),
-                "best_epoch": case((better, new.best_epoch), else_=Summary.best_epoch),
-            }
-            session.execute(insertion.on_conflict_do_update(index_elements=keys[:2], set_=changes), summaries)
-
-
-def _summarise(run_id: int, points: Sequence[Point]) -> list[dict[str, Any]]:
-    """One row for each metric: its last value and its best, the earliest of equals; NaN is never best."""
-    rows = []
-    for name in dict.fromkeys(p.name for p in points):
-        own = [p for p in points if p.name == name]
-        last = max(own, key=lambda p: p.epoch)
-        sign = 1 if last.higher_is_better else -1
-        best = max(own, key=lambda p: (not math.isnan(p.value), sign * p.value if p.value == p.value else 0, -p.epoch))
-        rows.append({
-            "run_id": run_id, "name": name, "last": last.value, "last_epoch": last.epoch,
-            "best": best.value, "best_epoch": best.epoch,
-        })  # fmt: skip
-    return rows
-
-
 def finish(
     session: Session,
     run_id: int,
@@ -260,7 +244,10 @@ def finish(
 
     `reason` is told of the attempt alone: why a completed run ended before its last epoch.
     """
-    values: dict[str, Any] = {"state": State(outcome.value), "finished": now(), "lease_until": None, "error": error}
+    values: dict[str, Any] = {
+        "state": State(outcome.value), "finished": now(), "lease_until": None, "wish": None, "error": error,
+        "previous_checkpoint_id": None,
+    }  # fmt: skip
     if outcome is Outcome.COMPLETED:
         values["checkpoint_id"] = None  # the weights stay; the optimizer's state is of no more use
     if weights is not None:
@@ -271,37 +258,45 @@ def finish(
         raise LeaseLost(run_id, attempt)
 
 
-def _ended_so(session: Session, run_id: int, attempt: int, outcome: Outcome) -> bool:
+def _ended_so(session: Session, run_id: int, attempt: int, *outcomes: Outcome) -> bool:
     """Whether this very statement succeeded before, and only the answer to its commit was lost."""
     found = session.get(Attempt, (run_id, attempt))
-    return found is not None and found.outcome == outcome
+    return found is not None and found.outcome in outcomes
 
 
 def interrupt(session: Session, run_id: int, attempt: int, reason: str) -> State:
-    """Give the run back to its queue: the worker was told to stop, and the work is saved.
+    """Give the run back to its queue, or put it to rest if a person wants it paused; the work is saved.
 
     It costs the run none of its attempts, for nothing went wrong.
     """
-    return _give_back(session, run_id, attempt, Outcome.INTERRUPTED, reason, {"max_attempts": Run.max_attempts + 1})
+    changes = {"max_attempts": Run.max_attempts + 1, "not_before": now()}
+    return _give_back(session, run_id, attempt, Outcome.INTERRUPTED, reason, changes)
 
 
-def lose(session: Session, run_id: int, attempt: int, reason: str) -> State:
+def lose(session: Session, run_id: int, attempt: int, reason: str, exit_signal: str | None = None) -> State:
     """Give back the run of a worker that vanished: at once the first time, then after ever longer pauses."""
     pause = min(LONGEST_BACK_OFF, 2.0 ** min(attempt - 1, 10) - 1)
-    return _give_back(session, run_id, attempt, Outcome.LOST, reason, {"not_before": after(pause)})
+    changes = {"not_before": after(pause), "lost_by": Run.worker}
+    return _give_back(session, run_id, attempt, Outcome.LOST, reason, changes, exit_signal)
 
 
 def _give_back(
-    session: Session, run_id: int, attempt: int, outcome: Outcome, reason: str, changes: Mapping[str, Any]
+    session: Session,
+    run_id: int,
+    attempt: int,
+    outcome: Outcome,
+    reason: str,
+    changes: Mapping[str, Any],
+    exit_signal: str | None = None,
 ) -> State:
+    cancelled, paused = Run.wish == Wish.CANCEL, Run.wish == Wish.PAUSE
     spent = Run.attempt >= changes.get("max_attempts", Run.max_attempts)
-    ended = or_(Run.cancel_requested, spent)
+    ended = or_(func.coalesce(cancelled, False), and_(spent, not_(func.coalesce(paused, False))))
+    last = f"attempt {attempt} was the last one allowed, and it was {outcome}: {reason}"
     values = {
-        "state": case((Run.cancel_requested, State.CANCELLED), (spent, State.FAILED), else_=State.QUEUED),
-        "error": case(
-            (Run.cancel_requested, None),
-            (spent, f"attempt {attempt} was the last one allowed, and it was {outcome}: {reason}"),
-        ),
+        "state": case((cancelled, State.CANCELLED), (paused, State.PAUSED), (spent, State.FAILED), else_=State.QUEUED),
+        "error": case((or_(cancelled, paused), None), (spent, last)),
+        "wish": None,
         "lease_until": None,
         "worker": case((ended, Run.worker), else_=None),
         "finished": case((ended, type_coerce(now(), Double)), else_=None),
@@ -309,19 +304,23 @@ def _give_back(
     }
     found = session.scalar(_held(run_id, attempt).values(values).returning(Run.state))
     if found is not None:
-        _end_attempt(session, run_id, attempt, outcome, reason)
-    elif _ended_so(session, run_id, attempt, outcome):
+        if outcome is Outcome.INTERRUPTED and found == State.PAUSED:
+            outcome = Outcome.PAUSED
+        _end_attempt(session, run_id, attempt, outcome, reason, exit_signal)
+    elif _ended_so(session, run_id, attempt, outcome, *([Outcome.PAUSED] if outcome is Outcome.INTERRUPTED else [])):
         found = _state(session, run_id)
     else:
         raise LeaseLost(run_id, attempt)
     return State(found)
 
 
-def _end_attempt(session: Session, run_id: int, attempt: int, outcome: Outcome, reason: str | None) -> None:
+def _end_attempt(
+    session: Session, run_id: int, attempt: int, outcome: Outcome, reason: str | None, exit_signal: str | None = None
+) -> None:
     session.execute(
         update(Attempt)
         .where(Attempt.run_id == run_id, Attempt.number == attempt)
-        .values(outcome=outcome, reason=reason, finished=now())
+        .values(outcome=outcome, reason=reason, exit_signal=exit_signal, finished=now())
         .execution_options(synchronize_session=False)
     )
 
@@ -343,40 +342,77 @@ def lose_expired(session: Session, run_id: int, attempt: int, reason: str) -> St
     return lose(session, run_id, attempt, reason)
 
 
-def cancel(session: Session, run_id: int) -> State:
-    """Cancel a run that waits; ask a running one to stop. Returns the state it is in afterwards."""
-    waiting = or_(_in(State.QUEUED), _in(State.PAUSED))
+# What a person asks
+
+
+def cancel(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
+    """Cancel the runs that wait or rest; ask the running ones to stop. Returns the states they are in afterwards."""
+    waiting = _in(State.QUEUED, State.PAUSED)
+    changes = {
+        "state": case((waiting, State.CANCELLED), else_=Run.state),
+        "finished": case((waiting, type_coerce(now(), Double)), else_=None),
+        "wish": case((waiting, None), else_=Wish.CANCEL),
+    }
+    return _ask(session, which, (State.QUEUED, State.PAUSED, State.RUNNING), changes)
+
+
+def pause(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
+    """Put the runs that wait to rest; ask the running ones to save and stop. Returns the states they are in then."""
+    changes = {
+        "state": case((_in(State.QUEUED), State.PAUSED), else_=Run.state),
+        "wish": case((_in(State.QUEUED), None), else_=Wish.PAUSE),
+    }
+    not_cancelled = func.coalesce(Run.wish != Wish.CANCEL, True)
+    return _ask(session, which & not_cancelled, (State.QUEUED, State.RUNNING), changes)
+
+
+def resume(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
+    """Queue paused runs again; let those train on that were asked to pause and have not done so yet."""
+    rests = _in(State.PAUSED)
+    changes = {
+        "state": case((rests, State.QUEUED), else_=Run.state),
+        "not_before": case((rests, type_coerce(now(), Double)), else_=Run.not_before),
+        "wish": None,
+    }
+    return _ask(session, which & or_(rests, Run.wish == Wish.PAUSE), (State.PAUSED, State.RUNNING), changes)
+
+
+def retry(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
+    """Queue failed and cancelled runs again; they go on from their last checkpoint, with their attempts renewed."""
+    changes = {
+        "state": State.QUEUED, "wish": None, "error": None, "finished": None, "worker": None, "lost_by": None,
+        "not_before": now(), "max_attempts": Run.attempt + Run.spec["max_attempts"].as_integer(),
+    }  # fmt: skip
+    return _ask(session, which, (State.FAILED, State.CANCELLED), changes)
+
+
+def _ask(
+    session: Session, which: ColumnElement[bool], states: Sequence[State], changes: Mapping[str, Any]
+) -> dict[int, State]:
     statement = (
         update(Run)
-        .where(Run.id == run_id, or_(waiting, _in(State.RUNNING)))
-        .values(
-            state=case((waiting, State.CANCELLED), else_=Run.state),
-            finished=case((waiting, type_coerce(now(), Double)), else_=None),
-            cancel_requested=True,
-        )
-        .returning(Run.state)
+        .where(which, _in(*states))
+        .values(changes)
+        .returning(Run.id, Run.state)
         .execution_options(synchronize_session=False)
     )
-    found = session.scalar(statement)
-    if found is None:
-        raise WrongState(run_id, _state(session, run_id), "cancelled", "queued or running")
-    return State(found)
+    return {run_id: State(state) for run_id, state in session.execute(statement)}
 
 
-def retry(session: Session, run_id: int) -> None:
-    """Queue a failed or cancelled run again; it goes on from its last checkpoint, with its attempts renewed."""
-    statement = (
-        update(Run)
-        .where(Run.id == run_id, or_(_in(State.FAILED), _in(State.CANCELLED)))
-        .values(
-            state=State.QUEUED, cancel_requested=False, error=None, finished=None, worker=None,
-            not_before=now(), max_attempts=Run.attempt + Run.spec["max_attempts"].as_integer(),
-        )
-        .returning(Run.id)
-        .execution_options(synchronize_session=False)
-    )  # fmt: skip
-    if session.scalar(statement) is None:
-        raise WrongState(run_id, _state(session, run_id), "retried", "failed or cancelled")
+_WORDS: dict[Any, tuple[str, str]] = {
+    cancel: ("cancelled", "queued, paused or running"),
+    pause: ("paused", "queued or running"),
+    resume: ("resumed", "paused"),
+    retry: ("retried", "failed or cancelled"),
+}
+
+
+def only(session: Session, run_id: int, ask: Callable[[Session, ColumnElement[bool]], dict[int, State]]) -> State:
+    """Ask it of this one run. Raises NoSuchRun, and WrongState when it is in no state for it."""
+    found = ask(session, Run.id == run_id)
+    if not found:
+        raise WrongState(run_id, _state(session, run_id), *_WORDS[ask])
+    return found[run_id]
 
 
 def _state(session: Session, run_id: int) -> str:

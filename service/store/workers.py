@@ -89,11 +89,6 @@ def wish(
     session.execute(update(Worker).where(Worker.name == name).values(**values))
 
 
-def wish_of(session: Session, name: str) -> str | None:
-    """What a person wants of the worker: `drain`, `stop` or nothing."""
-    return session.scalar(select(Worker.wish).where(Worker.name == name))
-
-
 def workers(session: Session, lease_seconds: float) -> list[WorkerRecord]:
     """Every worker known, those that run first."""
     busy = select(Run.worker, func.count().label("busy")).where(Run.state == State.RUNNING).group_by(Run.worker)
@@ -110,5 +105,5 @@ def _record(row: Worker, busy: int, silent: float, lease_seconds: float) -> Work
     return WorkerRecord(
         name=row.name, host=row.host, pid=row.pid, slots=row.slots, busy=busy, queues=tuple(row.queues),
         state=GONE if gone else row.state, last_seen=row.last_seen, silent_seconds=max(0.0, silent),
-        metrics_url=row.metrics_url,
+        metrics_url=row.metrics_url, set_aside=row.set_aside,
     )  # fmt: skip

@@ -167,6 +167,7 @@ HEALTHY = {
     'trainyard_queue_oldest_seconds{queue="default"}': "100x40",
     'trainyard_workers{state="ready"}': "2x40",
     'trainyard_workers{state="gone"}': "1x40",
+    "trainyard_workers_set_aside": "0x40",
     'trainyard_pool_slots{state="idle"}': "0x40",
     'trainyard_attempts_ended_total{outcome="lost"}': "0x40",
 }
@@ -180,6 +181,7 @@ TROUBLE = {
         'trainyard_pool_slots{state="idle"}': "1x40",
     },
     "WorkerVanished": {'trainyard_workers{state="gone"}': "1x20 2x20"},
+    "WorkerSetAside": {"trainyard_workers_set_aside": "1x40"},
     "AttemptsLost": {'trainyard_attempts_ended_total{outcome="lost"}': "0+1x40"},
     "WorkerNotWatched": {'up{job="worker", instance="w:9101", worker="w"}': "0x40"},
 }

@@ -11,9 +11,10 @@ from sqlalchemy import update
 from service.store import history, transitions
 from service.store.clock import after
 from service.store.database import Database
+from service.store.points import Point
 from service.store.records import AttemptRecord, RunRecord
 from service.store.tables import Blob, Chunk, Dataset, Outcome, Run, State
-from service.store.transitions import Claim, Point, Progress
+from service.store.transitions import Claim, Progress
 
 LEASE = 60.0  # no test waits for it: `expire` ends it
 
@@ -67,10 +68,16 @@ class Yard:
         return self.do(transitions.lose, claim.run_id, claim.attempt, reason)
 
     def cancel(self, run_id: int) -> State:
-        return self.do(transitions.cancel, run_id)
+        return self.do(transitions.only, run_id, transitions.cancel)
+
+    def pause(self, run_id: int) -> State:
+        return self.do(transitions.only, run_id, transitions.pause)
+
+    def resume(self, run_id: int) -> State:
+        return self.do(transitions.only, run_id, transitions.resume)
 
     def retry(self, run_id: int) -> None:
-        self.do(transitions.retry, run_id)
+        self.do(transitions.only, run_id, transitions.retry)
 
     def run(self, run_id: int) -> RunRecord:
         return self.ask(history.run, run_id)
@@ -94,7 +101,7 @@ class Yard:
         if state in (State.QUEUED, State.PAUSED):
             claim = Claim(self.submit(), 0, {}, "d" * 64, None, 0)
             if state is State.PAUSED:
-                self.set(claim.run_id, state=State.PAUSED)  # no transition leads there yet
+                self.pause(claim.run_id)
             return claim
         claim = self.claimed()
         if state.ended:

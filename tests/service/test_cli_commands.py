@@ -31,14 +31,14 @@ from tests.yard import ROOT, settled
 
 RUN = {
     "id", "name", "state", "queue", "priority", "tags", "attempt", "epoch", "epochs", "created", "started", "finished",
-    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics",
+    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics", "wish", "cloned_from",
 }  # fmt: skip
 ATTEMPT = {
-    "number", "worker", "pid", "started", "finished", "outcome", "reason", "first_epoch", "epoch", "samples",
-    "seconds", "environment",
+    "number", "worker", "pid", "started", "finished", "outcome", "reason", "exit_signal", "first_epoch", "epoch",
+    "samples", "seconds", "environment",
 }  # fmt: skip
 WORKER = {"name", "host", "slots", "busy", "queues", "state", "last_seen"}
-WORKER_MORE = {"pid", "silent_seconds", "metrics_url"}
+WORKER_MORE = {"pid", "silent_seconds", "metrics_url", "set_aside"}
 YARD = {"state", "web_url", "database", "broker", "workers", "queues"}
 FLOWERS = ROOT / "examples" / "flowers.csv"
 CLOSED = "redis://:hunter2@127.0.0.1:1/0"
@@ -276,8 +276,38 @@ def test_submit_without_a_broker_stores_the_run_and_gives_a_hint(cli):
 def test_cancel_takes_several_runs_and_retry_brings_one_back(cli):
     assert cli("submit", "examples/table.yaml").code == 0
     assert cli("runs", "cancel", 5, 6).out == "run 5 is cancelled\nrun 6 is cancelled\n"
-    assert cli("runs", "retry", 5).out == "run 5 is queued again\n"
+    assert cli("runs", "retry", 5).out == "run 5 is queued\n"
     assert cli("runs", "show", 5, "--json").json["state"] == "queued"
+
+
+def test_a_run_that_waits_is_paused_and_resumed(cli):
+    assert cli("runs", "pause", 5).out == "run 5 is paused\n"
+    assert cli("runs", "why", 5).out == (
+        "run 5 is paused before it started; `trainyard runs resume 5` queues it again\n"
+    )
+    assert cli("runs", "resume", 5).out == "run 5 is queued\n"
+
+
+def test_runs_that_fit_an_expression_are_asked_all_at_once(cli):
+    for _ in range(3):
+        assert cli("submit", "examples/table.yaml", "--tag", "mass").code == 0
+    where = ("--where", "tag = 'mass' and state = 'queued'")
+    assert cli("runs", "pause", *where).out == "3 runs are paused\n"
+    nobody = cli("runs", "pause", *where)
+    assert (nobody.code, nobody.out) == (0, "")
+    assert nobody.err == "no run fits and is in a state for it; `trainyard runs list --where` shows those that fit\n"
+    assert cli("runs", "resume", "--where", "tag = 'mass' and id = 6").out == "1 run is queued\n"
+    assert cli("runs", "cancel", "--where", "tag = 'mass'").out == "3 runs are cancelled\n"
+    assert cli("runs", "retry", "--where", "tag = 'mass'").out == "3 runs are queued\n"
+    assert cli("runs", "show", 5, "--json").json["state"] == "queued"
+
+
+def test_a_run_is_cloned_with_keys_changed_and_tells_where_it_comes_from(cli):
+    assert cli("runs", "clone", 1, "--set", "train.epochs=7").out == "6\n"
+    clone = cli("runs", "show", 6, "--json").json
+    assert (clone["epochs"], clone["tags"], clone["cloned_from"], clone["state"]) == (7, ["try"], 1, "queued")
+    assert clone["spec"]["network"] == cli("runs", "show", 1, "--json").json["spec"]["network"]
+    assert re.search(r"^cloned from +run 1 *$", cli("runs", "show", 6).out, re.M)
 
 
 def test_watching_an_ended_run_tells_its_epochs_and_exits_1_unless_it_completed(cli):
@@ -381,11 +411,11 @@ def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(c
 
 
 def test_the_database_is_checked_and_upgraded(cli):
-    assert cli("db", "check").out == "the database is at schema 0001, the one this version needs\n"
-    assert cli("db", "upgrade").out == "the database is at schema 0001\n"
+    assert cli("db", "check").out == "the database is at schema 0002, the one this version needs\n"
+    assert cli("db", "upgrade").out == "the database is at schema 0002\n"
     url = f"sqlite:///{cli.home / 'new.db'}"
     made = cli("--database", url, "db", "upgrade")
-    assert (made.code, made.out) == (0, "the database is at schema 0001, upgraded from nothing\n")
+    assert (made.code, made.out) == (0, "the database is at schema 0002, upgraded from nothing\n")
     assert cli("--database", url, "runs", "list").code == 0
 
 
@@ -412,8 +442,30 @@ def test_a_state_that_is_none_is_answered_with_those_there_are(cli):
 
 def test_a_verb_that_does_not_fit_the_state_says_which_would(cli):
     assert cli.refused("runs", "retry", 1) == "run 1 is completed; only a failed or cancelled run can be retried"
-    cancelled = "run 1 is completed; only a queued or running run can be cancelled"
+    cancelled = "run 1 is completed; only a queued, paused or running run can be cancelled"
     assert cli.refused("runs", "cancel", 1) == cancelled
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])
+def test_which_runs_are_meant_must_be_said_in_one_way(cli, verb):
+    sentence = "say which runs: their numbers, or --where with an expression"
+    assert cli.refused("runs", verb) == sentence
+    assert cli.refused("runs", verb, 1, "--where", "id = 1") == sentence
+
+
+def test_a_clone_is_refused_what_its_rows_do_not_allow_and_what_is_wrong_in_its_spec(cli):
+    assert cli.refused("runs", "clone", 1, "--set", "data.source=iris") == (
+        "a clone trains on the rows that run 1 was submitted with, so data.source cannot be changed; "
+        "submit the spec's file again with --set instead"
+    )
+    assert "did you mean 'train.epochs'?" in cli.refused("runs", "clone", 1, "--set", "train.epoch=3")
+    assert cli.refused("runs", "clone", 99).startswith("there is no run 99")
+    assert len(cli("runs", "list", "--json").json) == 5
+
+
+def test_a_worker_that_is_not_set_aside_is_not_taken_back(cli):
+    sentence = "worker 'ada' is not set aside; `trainyard workers list` shows those that are"
+    assert cli.refused("workers", "trust", "ada") == sentence
 
 
 @pytest.mark.parametrize("run", [2, 3, 5])

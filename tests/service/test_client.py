@@ -19,8 +19,9 @@ from service.client import NotTrained, TimedOut, check_name
 from service.queue import Tickets
 from service.spec import SpecError
 from service.store import transitions
+from service.store.points import Point
 from service.store.tables import Dataset, Outcome, Run
-from service.store.transitions import NoSuchRun, Point, Progress, WrongState
+from service.store.transitions import NoSuchRun, Progress, WrongState
 from tests.servers import eventually
 from tests.yard import ROOT, settled
 

@@ -184,11 +184,11 @@ def test_other_weights_than_those_submitted_with_are_refused_by_the_worker(clien
         session.flush()
     other = client.submit(file, overrides=["begin=null", "train.freeze=[]", "network.1.dense.units=16"])
     with client.database.write() as session:
-        transitions.cancel(session, run.id)
+        transitions.only(session, run.id, transitions.cancel)
     train(client)
     with client.database.write() as session:
         session.get_one(Run, 1).weights_id = session.get_one(Run, other.id).weights_id
-        transitions.retry(session, run.id)
+        transitions.only(session, run.id, transitions.retry)
     train(client)
     assert "run 1 has other weights now than this spec was made with" in (client.run(run.id).error or "")
 

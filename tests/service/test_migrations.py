@@ -66,9 +66,14 @@ DEFINITIONS = {  # what Alembic does not compare: partial indexes, sort orders, 
 
 
 def definitions(database, statement):
-    """Every name with the words of its definition; their order says nothing, SQLAlchemy's own may vary."""
+    """Every name with the words of its definition; their order says nothing, SQLAlchemy's own may vary.
+
+    Foreign keys are left out: SQLite adds them in other words than it makes them, and Alembic does compare them.
+    """
+    foreign_key = r"(,?\s*CONSTRAINT \w+ FOREIGN KEY\s?\(\w+\))?\s*REFERENCES \w+ ?\(\w+\)"
     with database.read() as session:
-        found = session.execute(text(statement)).all()
+        rows = session.execute(text(statement)).all()
+    found = [(name, re.sub(foreign_key, "", definition)) for name, definition in rows]
     return {name: sorted(filter(None, map(str.strip, re.split("[,()]", definition)))) for name, definition in found}
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nn import Conv2d, MaxPool, Reshape
 from service.spec import Spec, SpecError, load, parse
+from service.spec.schema import memory_bytes
 
 MINIMAL = "version: 1\ndata: {source: iris}\nnetwork:\n  - dense: {units: 16, activation: relu}\n"
 
@@ -67,6 +68,7 @@ def test_the_shortest_spec_gets_every_default():
             "max_seconds": None,
             "threads": 1,
         },
+        "limits": {"seconds": None, "memory": None, "stalled_epochs": None},
         "max_attempts": 5,
         "seed": 0,
     }
@@ -287,3 +289,15 @@ KEYS = st.sampled_from([*parse(MINIMAL).document(), "other"])
 def test_any_stored_document_is_a_spec_or_an_error(change):
     document = {**parse(MINIMAL).document(), **change}
     assert outcome(lambda: Spec.from_document(document)).startswith(("Spec", "the stored spec"))
+
+
+@pytest.mark.parametrize(
+    ("amount", "count"), [("2 GiB", 2**31), ("512MiB", 2**29), ("1.5 GB", 1_500_000_000), ("0.5 MB", 500_000)]
+)
+def test_an_amount_of_memory_is_read_with_its_unit(amount, count):
+    assert memory_bytes(parse(f"{MINIMAL}limits: {{memory: {amount}}}\n", "s.yaml").limits.memory) == count
+
+
+@pytest.mark.parametrize("amount", ["2", "2 GIB", "GiB", "-1 GiB", "1e3 MiB", "0 GiB", "2 GiB or so", "２ GiB"])
+def test_an_amount_of_memory_without_sense_is_refused_with_an_example(amount):
+    assert "expected an amount such as 512 MiB or 2 GiB" in complaint(f'{MINIMAL}limits: {{memory: "{amount}"}}\n')

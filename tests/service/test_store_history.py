@@ -9,8 +9,9 @@ import pytest
 
 from service.store import history
 from service.store.clock import after, now
+from service.store.points import Point
 from service.store.tables import State
-from service.store.transitions import NoSuchRun, Point
+from service.store.transitions import NoSuchRun
 
 
 def ids(yard, **wanted):

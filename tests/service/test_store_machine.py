@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from copy import copy
 from dataclasses import dataclass, field
 
 import pytest
@@ -10,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.store import history, transitions
 from service.store.clock import now
-from service.store.tables import Outcome, Run, State
-from service.store.transitions import Claim, LeaseLost, Point, WrongState
+from service.store.database import Database
+from service.store.points import Point
+from service.store.tables import Outcome, Run, State, Wish
+from service.store.transitions import Claim, LeaseLost, WrongState
 
 LOSSES = strategies.floats(allow_infinity=False).map(lambda value: value + 0.0)  # SQLite knows no minus zero
 FINAL = (Outcome.COMPLETED, Outcome.FAILED, Outcome.CANCELLED)
@@ -27,35 +31,43 @@ class Model:
     state: State = State.QUEUED
     attempt: int = 0
     outcomes: list[Outcome | None] = field(default_factory=list)
-    asked: bool = False  # to cancel
+    wish: Wish | None = None
     expired: bool = False
     waits: bool = False  # for its back-off to pass
     losses: list[float] = field(default_factory=list)  # of epochs 1, 2, …
 
-    def ended_so(self, attempt: int, outcome: Outcome) -> bool:
+    def ended_so(self, attempt: int, *outcomes: Outcome) -> bool:
         """To tell an end again is allowed, and changes nothing."""
-        return attempt > 0 and self.outcomes[attempt - 1] is outcome
+        return attempt > 0 and self.outcomes[attempt - 1] in outcomes
 
     def end(self, outcome: Outcome, state: State) -> None:
-        self.outcomes[-1], self.state, self.expired = outcome, state, False
+        self.outcomes[-1], self.state, self.expired, self.wish = outcome, state, False, None
 
     def give_back(self, outcome: Outcome) -> None:
         self.max_attempts += outcome is Outcome.INTERRUPTED
-        ended = State.CANCELLED if self.asked else State.FAILED if self.attempt >= self.max_attempts else State.QUEUED
-        self.end(outcome, ended)
+        wanted = {Wish.CANCEL: State.CANCELLED, Wish.PAUSE: State.PAUSED}
+        spent = State.FAILED if self.attempt >= self.max_attempts else State.QUEUED
+        state = wanted.get(self.wish, spent)
+        rests = outcome is Outcome.INTERRUPTED and state is State.PAUSED
+        self.end(Outcome.PAUSED if rests else outcome, state)
         self.waits = outcome is Outcome.LOST and self.attempt > 1
 
 
 class Yard(RuleBasedStateMachine):
-    """Every example has a queue of its own, so that one database serves them all."""
+    """Every example has a queue of its own, so that one database serves them all. Whoever asks, asks over the next of
+    several connections: a submitter, two workers and a reconciler share nothing else."""
 
     examples = 0
 
-    def __init__(self, yard) -> None:
+    def __init__(self, yards) -> None:
         super().__init__()
         Yard.examples += 1
-        self.yard, self.queue = yard, f"queue-{Yard.examples}"
+        self.yards, self.queue = itertools.cycle(yards), f"queue-{Yard.examples}"
         self.runs: dict[int, Model] = {}
+
+    @property
+    def yard(self):
+        return next(self.yards)
 
     @rule(priority=strategies.integers(-1, 1), max_attempts=strategies.integers(1, 3))
     def submit(self, priority, max_attempts):
@@ -105,9 +117,9 @@ class Yard(RuleBasedStateMachine):
         epoch = len(values)
         first = max(1, epoch - 2) if again else epoch  # as after a resume from an older checkpoint
         points = [Point("loss", number, values[number - 1], False) for number in range(first, epoch + 1)]
-        asked = self.fenced(holds, self.yard.record, claim, *points, epoch=epoch)
+        wish = self.fenced(holds, self.yard.record, claim, *points, epoch=epoch)
         if holds:
-            assert asked is run.asked
+            assert wish is run.wish
             run.expired = False
             run.losses.append(value)
 
@@ -123,7 +135,7 @@ class Yard(RuleBasedStateMachine):
     @rule(data=strategies.data())
     def interrupt(self, data):
         claim, run, holds = self.held(data)
-        again = run.ended_so(claim.attempt, Outcome.INTERRUPTED)
+        again = run.ended_so(claim.attempt, Outcome.INTERRUPTED, Outcome.PAUSED)
         state = self.fenced(holds or again, self.yard.interrupt, claim)
         if holds:
             run.give_back(Outcome.INTERRUPTED)
@@ -158,25 +170,54 @@ class Yard(RuleBasedStateMachine):
     @any_runs
     @rule(data=strategies.data())
     def cancel(self, data):
-        run_id, run = self.pick(data, State.QUEUED, State.RUNNING)
-        if run.state.ended:
-            with pytest.raises(WrongState):
-                self.yard.cancel(run_id)
+        run_id, run = self.pick(data, State.QUEUED, State.PAUSED, State.RUNNING)
+        if self.refused(run.state.ended, self.yard.cancel, run_id):
             return
-        run.asked = True
-        run.state = State.CANCELLED if run.state is State.QUEUED else run.state
-        assert self.yard.cancel(run_id) is run.state
+        if run.state is State.RUNNING:
+            run.wish = Wish.CANCEL
+        else:
+            run.state = State.CANCELLED
+        assert self.yard.run(run_id).state is run.state
+
+    @any_runs
+    @rule(data=strategies.data())
+    def pause(self, data):
+        run_id, run = self.pick(data, State.QUEUED, State.RUNNING)
+        able = run.state in (State.QUEUED, State.RUNNING) and run.wish is not Wish.CANCEL
+        if self.refused(not able, self.yard.pause, run_id):
+            return
+        if run.state is State.RUNNING:
+            run.wish = Wish.PAUSE
+        else:
+            run.state = State.PAUSED
+
+    @any_runs
+    @rule(data=strategies.data())
+    def resume(self, data):
+        run_id, run = self.pick(data, State.PAUSED, State.RUNNING)
+        able = run.state is State.PAUSED or run.wish is Wish.PAUSE
+        if self.refused(not able, self.yard.resume, run_id):
+            return
+        run.wish = None
+        if run.state is State.PAUSED:
+            run.state, run.waits = State.QUEUED, False
+
+    def refused(self, wrong, ask, run_id):
+        """Ask it of the run; whether it was in no state for that, and was told so."""
+        if wrong:
+            with pytest.raises(WrongState):
+                ask(run_id)
+        else:
+            ask(run_id)
+        return wrong
 
     @any_runs
     @rule(data=strategies.data())
     def retry(self, data):
         run_id, run = self.pick(data, State.FAILED, State.CANCELLED)
-        if run.state not in (State.FAILED, State.CANCELLED):
-            with pytest.raises(WrongState):
-                self.yard.retry(run_id)
+        if self.refused(run.state not in (State.FAILED, State.CANCELLED), self.yard.retry, run_id):
             return
-        self.yard.retry(run_id)
-        run.state, run.asked, run.waits, run.max_attempts = State.QUEUED, False, False, run.attempt + run.spec_attempts
+        run.state, run.waits, run.max_attempts = State.QUEUED, False, run.attempt + run.spec_attempts
 
     @invariant()
     def the_store_tells_what_happened(self):
@@ -205,9 +246,20 @@ class Yard(RuleBasedStateMachine):
             assert (summary.best, summary.best_epoch) == min(numbers)
 
 
-def test_any_order_of_transitions_keeps_to_the_model(yard, kind):
+@pytest.fixture
+def yards(yard):
+    """The same yard over three databases' worth of connections."""
+    others = [copy(yard) for _ in range(2)]
+    for other in others:
+        other.database = Database(yard.database.url)
+    yield [yard, *others]
+    for other in others:
+        other.database.dispose()
+
+
+def test_any_order_of_transitions_keeps_to_the_model(yards, kind):
     run_state_machine_as_test(
-        lambda: Yard(yard),
+        lambda: Yard(yards),
         settings=settings(
             max_examples=20 if kind == "sqlite" else 8, stateful_step_count=25, deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from service.store import history
+from service.store.points import Point
 from service.store.records import MetricSummary
-from service.store.transitions import Point
 
 NAN = math.nan
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from service.store import transitions
+from service.store import blobs, transitions
 from service.store.clock import now
-from service.store.tables import Outcome, State
-from service.store.transitions import Claim, LeaseLost, NoSuchRun, Point, WeightsKept, WrongState
+from service.store.points import Point
+from service.store.tables import Outcome, Run, State, Wish
+from service.store.transitions import Claim, LeaseLost, NoSuchRun, WeightsKept, WrongState
 
 LOSS = Point("loss", 1, 0.5, higher_is_better=False)
 
@@ -23,6 +24,8 @@ VERBS: dict[str, Callable[[Any, Claim], Any]] = {
     "interrupt": lambda yard, claim: yard.interrupt(claim),
     "lose": lambda yard, claim: yard.lose(claim),
     "cancel": lambda yard, claim: yard.cancel(claim.run_id),
+    "pause": lambda yard, claim: yard.pause(claim.run_id),
+    "resume": lambda yard, claim: yard.resume(claim.run_id),
     "retry": lambda yard, claim: yard.retry(claim.run_id),
 }
 LEGAL = {
@@ -36,12 +39,15 @@ LEGAL = {
     ("cancel", State.QUEUED): State.CANCELLED,
     ("cancel", State.PAUSED): State.CANCELLED,
     ("cancel", State.RUNNING): State.RUNNING,
+    ("pause", State.QUEUED): State.PAUSED,
+    ("pause", State.RUNNING): State.RUNNING,
+    ("resume", State.PAUSED): State.QUEUED,
     ("retry", State.FAILED): State.QUEUED,
     ("retry", State.CANCELLED): State.QUEUED,
 }
 AGAIN = [("complete", State.COMPLETED), ("fail", State.FAILED), ("end cancelled", State.CANCELLED)]
 ILLEGAL = [(verb, state) for verb in VERBS for state in State if (verb, state) not in (*LEGAL, *AGAIN)]
-PERSONS = ("cancel", "retry")
+PERSONS = ("cancel", "pause", "resume", "retry")
 
 
 @pytest.mark.parametrize(("verb", "state"), LEGAL, ids=str)
@@ -85,12 +91,12 @@ def test_a_run_given_back_twice_is_the_same_as_once_even_when_another_has_it_by_
 @pytest.mark.parametrize("verb", PERSONS)
 def test_a_run_that_does_not_exist_is_told(yard, verb):
     with pytest.raises(NoSuchRun, match="there is no run 4711"):
-        yard.do(getattr(transitions, verb), 4711)
+        yard.do(transitions.only, 4711, getattr(transitions, verb))
 
 
 def test_a_person_is_told_the_state_that_forbids_it(yard):
     run_id = yard.in_state(State.COMPLETED).run_id
-    with pytest.raises(WrongState, match=f"run {run_id} is completed; only a queued or running run can be"):
+    with pytest.raises(WrongState, match=f"run {run_id} is completed; only a queued, paused or running run can be"):
         yard.cancel(run_id)
 
 
@@ -225,6 +231,12 @@ def test_an_interrupted_run_can_be_claimed_at_once_and_goes_on(yard):
     assert yard.run(first.run_id).started == run.started
 
 
+def test_a_lost_attempt_tells_what_ended_its_process(yard):
+    claim = yard.claimed()
+    yard.do(transitions.lose, claim.run_id, claim.attempt, "its process died", "SIGKILL")
+    assert yard.attempts(claim.run_id)[0].exit_signal == "SIGKILL"
+
+
 def test_a_run_lost_once_can_be_claimed_at_once(yard):
     claim = yard.claimed()
     yard.lose(claim)
@@ -267,10 +279,10 @@ def test_a_cancelled_run_that_waited_is_never_claimed(yard):
 
 def test_a_running_run_is_asked_and_hears_it_with_its_next_record(yard):
     claim = yard.claimed()
-    assert yard.record(claim) is False
+    assert yard.record(claim) is None
     assert yard.cancel(claim.run_id) is State.RUNNING
     assert yard.run(claim.run_id).finished is None
-    assert yard.record(claim) is True
+    assert yard.record(claim) is Wish.CANCEL
     yard.finish(claim, Outcome.CANCELLED)
     assert yard.run(claim.run_id).state is State.CANCELLED
 
@@ -289,6 +301,108 @@ def test_a_run_to_be_cancelled_that_comes_back_is_cancelled_not_queued_or_failed
     run, [attempt] = yard.run(claim.run_id), yard.attempts(claim.run_id)
     assert (run.state, run.error, run.finished is not None) == ("cancelled", None, True)
     assert attempt.outcome == {"interrupt": "interrupted", "lose": "lost"}[way]
+
+
+def test_many_runs_are_cancelled_by_one_statement_and_those_that_have_ended_are_left_alone(yard):
+    ended = yard.in_state(State.COMPLETED).run_id
+    running = yard.claimed().run_id
+    waiting, resting, other = yard.submit(), yard.submit(), yard.submit(queue="night")
+    yard.pause(resting)
+    asked = yard.do(transitions.cancel, Run.queue == "default")
+    assert asked == {running: State.RUNNING, waiting: State.CANCELLED, resting: State.CANCELLED}
+    assert yard.run(ended).state is State.COMPLETED
+    assert yard.run(other).state is State.QUEUED
+
+
+# Pause and resume
+
+
+def test_a_paused_run_that_waited_is_not_claimed_until_it_is_resumed(yard):
+    run_id = yard.submit()
+    assert yard.pause(run_id) is State.PAUSED
+    assert yard.claim() is None
+    assert yard.resume(run_id) is State.QUEUED
+    assert yard.claim().run_id == run_id
+
+
+def test_a_running_run_that_is_paused_rests_with_its_checkpoint_and_loses_no_attempt(yard):
+    claim = yard.claimed(max_attempts=1)
+    yard.pause(claim.run_id)
+    assert yard.record(claim, epoch=2, checkpoint_id=yard.blob_id) is Wish.PAUSE
+    assert yard.interrupt(claim, "paused") is State.PAUSED
+    run, [attempt] = yard.run(claim.run_id), yard.attempts(claim.run_id)
+    assert (run.worker, run.finished, run.error, attempt.outcome) == (None, None, None, "paused")
+    yard.resume(claim.run_id)
+    second = yard.claim()
+    assert (second.checkpoint_id, second.epoch) == (yard.blob_id, 2)
+    assert yard.record(second) is None
+    assert yard.lose(second) is State.FAILED
+
+
+def test_a_pause_told_again_by_its_worker_is_the_same_as_once(yard):
+    claim = yard.claimed()
+    yard.pause(claim.run_id)
+    assert [yard.interrupt(claim), yard.interrupt(claim)] == [State.PAUSED, State.PAUSED]
+
+
+def test_a_run_to_be_paused_whose_worker_vanishes_rests_even_if_that_was_its_last_attempt(yard):
+    claim = yard.claimed(max_attempts=1)
+    yard.pause(claim.run_id)
+    assert yard.lose(claim) is State.PAUSED
+    assert yard.attempts(claim.run_id)[0].outcome == "lost"
+    assert yard.run(claim.run_id).error is None
+
+
+def test_a_running_run_resumed_before_it_has_heard_of_the_pause_trains_on(yard):
+    claim = yard.claimed()
+    yard.pause(claim.run_id)
+    assert yard.resume(claim.run_id) is State.RUNNING
+    assert yard.record(claim) is None
+    assert yard.interrupt(claim) is State.QUEUED
+
+
+def test_a_run_to_be_cancelled_cannot_be_paused_but_one_to_be_paused_can_be_cancelled(yard):
+    claim = yard.claimed()
+    yard.pause(claim.run_id)
+    yard.cancel(claim.run_id)
+    with pytest.raises(WrongState):
+        yard.pause(claim.run_id)
+    assert yard.record(claim) is Wish.CANCEL
+
+
+# Checkpoints
+
+
+def test_the_checkpoint_before_the_last_one_stays_until_the_next(yard, blob_ids):
+    first, second, third = blob_ids
+    claim = yard.claimed()
+    for blob_id in (first, second, second):  # the last one told twice, as after a commit whose answer was lost
+        yard.record(claim, checkpoint_id=blob_id)
+    row = yard.row(claim.run_id)
+    assert (row.checkpoint_id, row.previous_checkpoint_id) == (second, first)
+    yard.record(claim, checkpoint_id=third)
+    row = yard.row(claim.run_id)
+    assert (row.checkpoint_id, row.previous_checkpoint_id) == (third, second)
+
+
+def test_a_run_falls_back_to_the_checkpoint_before_and_then_to_none(yard, blob_ids):
+    claim = yard.claimed()
+    for blob_id in blob_ids[:2]:
+        yard.record(claim, checkpoint_id=blob_id)
+    fallen = [yard.do(transitions.fall_back, claim.run_id, claim.attempt) for _ in range(2)]
+    assert fallen == [blob_ids[0], None]
+
+
+def test_an_attempt_that_lost_its_run_cannot_fall_back(yard):
+    claim = yard.claimed()
+    yard.lose(claim)
+    with pytest.raises(LeaseLost):
+        yard.do(transitions.fall_back, claim.run_id, claim.attempt)
+
+
+@pytest.fixture
+def blob_ids(yard):
+    return [blobs.stage(yard.database, bytes([number])) for number in range(3)]
 
 
 # Retry
@@ -323,7 +437,7 @@ def test_a_retried_run_forgets_that_it_was_to_be_cancelled(yard):
     yard.finish(claim, Outcome.CANCELLED)
     yard.retry(claim.run_id)
     second = yard.claim()
-    assert yard.record(second) is False
+    assert yard.record(second) is None
     assert yard.interrupt(second) is State.QUEUED
 
 

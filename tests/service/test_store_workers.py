@@ -97,10 +97,8 @@ def test_a_worker_hears_with_its_report_what_is_wished(yard, end):
     register(yard)
     wish(yard, slots=5)
     assert report(yard) == (5, None)
-    assert yard.ask(workers.wish_of, "ada") is None
     wish(yard, end=end)
     assert report(yard, slots=5) == (5, end)
-    assert yard.ask(workers.wish_of, "ada") == end
 
 
 def test_a_wish_for_zero_slots_is_heard(yard):

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.store import workers
+from service.store import suspicion, workers
 from service.store.clock import after
+from service.store.points import Point
 from service.store.tables import Outcome, State
-from service.store.transitions import NoSuchRun, Point
+from service.store.transitions import NoSuchRun
 from service.why import why
 
 ATTEMPTS = 5
@@ -65,11 +66,14 @@ def test_busy_slots_are_counted_over_all_workers_of_the_queue_and_so_are_runs_th
     serve(yard, "ada")
     assert yard.claim(worker="ada") is not None
     second = yard.submit(priority=1)
-    assert told(yard, second) == "waits: the only slot is busy; it is next in line"
+    assert told(yard, second) == "waits: the only slot is busy (run 1 on ada, epoch 0 of 30); it is next in line"
     serve(yard, "bob")
     assert yard.claim(worker="bob").run_id == second
     third, fourth, fifth = yard.submit(), yard.submit(), yard.submit(priority=9)
-    assert told(yard, third) == "waits: all 2 slots of queue 'default' are busy; 2 runs go before it"
+    assert told(yard, third) == (
+        "waits: all 2 slots of queue 'default' are busy (run 1 on ada, epoch 0 of 30; "
+        f"run {second} on bob, epoch 0 of 30); 2 runs go before it"
+    )
     assert told(yard, fourth).endswith("3 runs go before it")
     assert told(yard, fifth).endswith("it is next in line")
 
@@ -106,6 +110,31 @@ def test_a_run_that_pauses_after_losses_says_until_when(yard):
     assert told(yard, claim.run_id) == (
         "waits: it is tried again in 4m00s, for it lost several workers (attempt 2 was lost: vanished)"
     )
+
+
+def test_a_worker_that_is_set_aside_is_named_with_the_evidence_and_what_takes_it_back(yard):
+    run = yard.submit()
+    serve(yard)
+    yard.do(suspicion.set_aside, "ada", "its last 3 attempts went wrong")
+    assert told(yard, run) == (
+        "waits because worker ada, which would serve queue 'default', is set aside: its last 3 attempts went wrong; "
+        "`trainyard workers trust ada` takes it back"
+    )
+    serve(yard, "bob", slots=2)
+    assert told(yard, run) == "waits: it is about to start"
+
+
+def test_a_paused_run_tells_how_it_goes_on(yard):
+    waiting = yard.submit()
+    yard.pause(waiting)
+    assert told(yard, waiting) == f"is paused before it started; `trainyard runs resume {waiting}` queues it again"
+    claim = yard.claimed()
+    yard.record(claim, epoch=4, first_epoch=1)
+    yard.pause(claim.run_id)
+    assert told(yard, claim.run_id).endswith("4 of 30 epochs are done; it was asked to pause")
+    yard.interrupt(claim)
+    resume = f"`trainyard runs resume {claim.run_id}`"
+    assert told(yard, claim.run_id) == f"is paused after 4 of 30 epochs; {resume} goes on from there"
 
 
 def test_a_training_run_tells_where_it_stands(yard):

@@ -95,8 +95,8 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable
         asked = slot.Attempt._stopper
         count = 0
 
-        def stopper(keeper: Any) -> Callable[[], bool]:
-            must_stop = asked(keeper)
+        def stopper(attempt: slot.Attempt, keeper: Any, state: Any) -> Callable[[], bool]:
+            must_stop = asked(attempt, keeper, state)
 
             def stop() -> bool:
                 nonlocal count
@@ -106,6 +106,6 @@ def before_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, Callable
 
             return stop
 
-        monkeypatch.setattr(slot.Attempt, "_stopper", staticmethod(stopper))
+        monkeypatch.setattr(slot.Attempt, "_stopper", stopper)
 
     return happen

@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from service.store import blobs, history, transitions
 from service.store.clock import after
 from service.store.database import DatabaseUnreachable
+from service.store.points import Point
 from service.store.tables import Blob, Outcome
-from service.store.transitions import LeaseLost, Point
+from service.store.transitions import LeaseLost
 from tests.servers import eventually
 from workers import keeper as module
 from workers.keeper import Keeper, Stop
@@ -180,7 +181,7 @@ def test_to_be_taken_over_counts_more_than_to_be_cancelled(here, claim):
         eventually(lambda: keeper.stop is Stop.LOST)
 
 
-def test_a_new_checkpoint_replaces_the_last_one_and_its_blob_is_removed(here, claim):
+def test_the_last_two_checkpoints_are_kept_and_older_ones_removed(here, claim):
     with Keeper(here.database, claim, LEASE) as keeper:
         before, pointers = blob_count(here), []
         for content in (b"first", b"second", b"third"):
@@ -190,10 +191,12 @@ def test_a_new_checkpoint_replaces_the_last_one_and_its_blob_is_removed(here, cl
             with here.database.read() as session:
                 assert blobs.load(session, pointers[-1]) == content
     assert len(set(pointers)) == 3
-    assert blob_count(here) == before + 1
+    row = here.row(claim.run_id)
+    assert [row.previous_checkpoint_id, row.checkpoint_id] == pointers[1:]
+    assert blob_count(here) == before + 2
 
 
-def test_the_checkpoint_of_the_attempt_before_is_removed_when_there_is_a_new_one(here, claim):
+def test_the_checkpoint_of_the_attempt_before_is_removed_when_there_are_two_newer_ones(here, claim):
     with Keeper(here.database, claim, LEASE) as keeper:
         keeper.save(lambda: b"first")
     here.lose(claim.run_id, 1)
@@ -201,8 +204,10 @@ def test_the_checkpoint_of_the_attempt_before_is_removed_when_there_is_a_new_one
         again = transitions.claim(session, here.queue, "bob", 8, LEASE, {})
     before = blob_count(here)
     with Keeper(here.database, again, LEASE) as keeper:
-        keeper.save(lambda: b"second")
-    assert blob_count(here) == before
+        for content in (b"second", b"third"):
+            keeper.save(lambda content=content: content)
+            eventually(lambda: not keeper.saving)
+    assert blob_count(here) == before + 1
     with here.database.read() as session, pytest.raises(blobs.BlobDamaged):
         blobs.load(session, again.checkpoint_id)
 

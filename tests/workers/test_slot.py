@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import partial
 
@@ -12,11 +13,13 @@ from service.datasets.tensors import pack, unpack
 from service.queue import Tickets
 from service.store import blobs, transitions
 from service.store import workers as worker_store
-from service.store.tables import Chunk
+from service.store.clock import after, now
+from service.store.tables import Attempt, Chunk
 from tests.servers import eventually
 from workers import drain, slot
 from workers.environment import environment
 from workers.keeper import Stop
+from workers.limits import memory_taken
 
 STEPS = 20  # an epoch of SPEC: 1,258 training rows in batches of 64
 ONE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -84,7 +87,7 @@ def test_a_cancelled_run_keeps_weights_and_checkpoint_and_a_retry_goes_on_from_t
 def cancelled(here, run):
     """Ask for the cancellation, and wait until the training must have heard of it."""
     with here.database.write() as session:
-        transitions.cancel(session, run)
+        transitions.only(session, run, transitions.cancel)
     eventually(lambda: keeper_of(run).stop is Stop.CANCELLED)
 
 
@@ -127,14 +130,8 @@ def test_running_out_of_memory_fails_the_run_in_words(here, monkeypatch):
     assert here.client.run(run).error.startswith("out of memory: ")
 
 
-@pytest.mark.parametrize("damage", ["other bytes", "no bytes", "of another network"])
-@ONE
-def test_a_run_with_a_damaged_checkpoint_starts_over_and_ends_the_same(here, before_step, damage):
-    whole, run = here.submit(), here.submit()
-    here.train()
-    before_step({3 * STEPS + 5: drain.request})
-    here.train()
-    drain._flag[0] = 0
+def damaged(here, run, damage, whole):
+    """Damage the checkpoint of a run, whose id is returned."""
     blob_id = here.row(run).checkpoint_id
     with here.database.write() as session:
         chunk = session.get_one(Chunk, (blob_id, 0))
@@ -144,9 +141,45 @@ def test_a_run_with_a_damaged_checkpoint_starts_over_and_ends_the_same(here, bef
             session.delete(chunk)
     if damage == "of another network":
         here.set(run, checkpoint_id=blobs.stage(here.database, here.client.weights_file(whole)))
+    return blob_id
+
+
+def with_two_checkpoints(here, before_step):
+    """A run trained to its end, and one that was interrupted with a checkpoint in its second and its fourth epoch."""
+    whole, run = here.submit(), here.submit()
     here.train()
-    assert here.outcomes(run) == ["interrupted", "completed"]
-    assert here.client.attempts(run)[1].first_epoch == 1
+    before_step({STEPS + 5: drain.request, 3 * STEPS + 6: drain.request})
+    for _ in range(2):
+        here.train()
+        drain._flag[0] = 0
+    return whole, run
+
+
+@pytest.mark.parametrize("damage", ["other bytes", "no bytes", "of another network"])
+@ONE
+def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before_and_ends_the_same(
+    here, before_step, caplog, damage
+):
+    whole, run = with_two_checkpoints(here, before_step)
+    damaged(here, run, damage, whole)
+    before = here.row(run).previous_checkpoint_id
+    here.train()
+    assert f"run {run}: its checkpoint is of no use, the one before it is tried: " in caplog.text
+    assert here.outcomes(run) == ["interrupted", "interrupted", "completed"]
+    assert before is not None
+    assert 1 < here.client.attempts(run)[2].first_epoch <= 4
+    assert here.result(run) == here.result(whole)
+
+
+@ONE
+def test_a_run_with_two_damaged_checkpoints_starts_over_and_ends_the_same(here, before_step, caplog):
+    whole, run = with_two_checkpoints(here, before_step)
+    damaged(here, run, "other bytes", whole)
+    with here.database.write() as session:
+        session.delete(session.get_one(Chunk, (here.row(run).previous_checkpoint_id, 0)))
+    here.train()
+    assert f"run {run}: its checkpoint is of no use, it starts over: " in caplog.text
+    assert here.client.attempts(run)[2].first_epoch == 1
     assert here.result(run) == here.result(whole)
 
 
@@ -161,11 +194,123 @@ def test_a_run_with_a_checkpoint_of_version_0_1_starts_over_and_says_why(here, b
     arrays, counters = unpack(here.checkpoint(run), "the checkpoint")
     for name in ("elapsed", "ended", "rate_scale", "rate_waited", "rate_value"):
         del counters[name]
-    here.set(run, checkpoint_id=blobs.stage(here.database, pack(arrays, counters)))
+    old = blobs.stage(here.database, pack(arrays, counters))
+    here.set(run, checkpoint_id=old, previous_checkpoint_id=None)
     here.train()
     assert f"run {run}: its checkpoint is of no use, it starts over: checkpoint: the counters are [" in caplog.text
     assert here.client.attempts(run)[1].first_epoch == 1
     assert here.result(run) == here.result(whole)
+
+
+def test_a_long_epoch_is_saved_in_its_middle_and_a_death_there_costs_no_more(here, before_step, monkeypatch):
+    """Without waiting for an epoch's end; the bytes are those of a run that was left alone."""
+    monkeypatch.setattr(slot, "settings", here.settings.model_copy(update={"checkpoint_seconds": 1e-6}))
+    whole, run = here.submit("train.epochs=1"), here.submit("train.epochs=1")
+    here.train()
+
+    def saved():
+        eventually(lambda: here.row(run).checkpoint_id is not None and not keeper_of(run).saving)
+
+    def dies():
+        saved()
+        raise SystemExit
+
+    before_step({STEPS // 2: saved, STEPS - 2: dies})
+    with pytest.raises(SystemExit):
+        here.train()
+    here.lose(run, 1)
+    _, counters = unpack(here.checkpoint(run), "the checkpoint")
+    assert counters["epoch"] == 0
+    assert 0 < counters["cursor"] < 1258
+    here.train()
+    assert here.outcomes(run) == ["lost", "completed"]
+    assert here.result(run) == here.result(whole)
+
+
+def test_a_paused_run_rests_with_its_work_saved_and_goes_on_to_the_same_bytes(here, before_step):
+    whole, run = here.submit(), here.submit()
+    here.train()
+
+    def paused():
+        here.client.pause(run, timeout=0)
+        eventually(lambda: keeper_of(run).stop is Stop.PAUSED)
+
+    before_step({2 * STEPS + 5: paused})
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, record.epoch, here.outcomes(run)) == ("paused", 2, ["paused"])
+    assert here.client.attempts(run)[0].reason == "a person paused it"
+    here.train()
+    assert here.client.run(run).state == "paused"
+    here.client.resume(run)
+    here.train()
+    assert here.outcomes(run) == ["paused", "completed"]
+    assert here.result(run) == here.result(whole)
+
+
+# Limits
+
+
+@ONE
+def test_a_run_beyond_its_time_fails_with_its_weights_and_its_checkpoint(here, before_step):
+    run = here.submit("limits.seconds=3600")
+    with here.database.write() as session:  # an earlier attempt has used it up
+        begun = {"run_id": run, "worker": "bob", "pid": 1, "environment": {}, "outcome": "lost", "number": 0}
+        session.add(Attempt(**begun, started=now(), finished=after(3601)))
+    before_step({5: lambda: eventually(lambda: keeper_of(run).stop is Stop.LIMIT)})
+    here.train()
+    record = here.client.run(run)
+    assert (record.state, record.error) == ("failed", "it took more than limits.seconds, 1h00m")
+    assert here.client.weights(run)
+    assert here.row(run).checkpoint_id is not None
+
+
+@ONE
+def test_a_run_beyond_its_memory_fails_and_says_how_much_it_took(here, before_step):
+    hoard = []
+    run = here.submit("limits.memory=3 GiB")
+
+    def takes():
+        hoard.append(b"1" * (3 * 2**30 - memory_taken() + 2**25))
+        eventually(lambda: keeper_of(run).stop is Stop.LIMIT)
+
+    before_step({5: takes})
+    here.train()
+    hoard.clear()
+    record = here.client.run(run)
+    assert (record.state, record.error[:8]) == ("failed", "it took ")
+    assert record.error.endswith("of memory, more than limits.memory, 3.0 GiB")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses memory to a process")
+@ONE
+def test_a_run_that_asks_for_far_more_than_its_memory_is_refused_it_and_the_slot_has_its_freedom_back(
+    here, before_step
+):
+    run, after_it = here.submit("limits.memory=2 GiB"), here.submit()
+    before_step({5: lambda: bytearray(8 * 2**30)})
+    here.train()
+    assert here.client.run(run).error.startswith("out of memory: ")
+    assert bytearray(8 * 2**30)
+    here.train()
+    assert here.client.run(after_it).state == "completed"
+
+
+@ONE
+def test_a_run_that_no_longer_learns_fails_and_an_interruption_does_not_begin_the_count_anew(here, before_step):
+    """With a learning rate of next to nothing the loss goes up and down with dropout."""
+    overrides = ["limits.stalled_epochs=3", "train.epochs=400", "optimizer.adam.learning_rate=1e-30"]
+    whole, moved = here.submit(*overrides), here.submit(*overrides)
+    here.train()
+    ended = here.client.run(whole)
+    assert ended.state == "failed"
+    assert ended.error == "the loss has set no new low for limits.stalled_epochs, 3"
+    before_step({(ended.epoch - 1) * STEPS + 5: drain.request})
+    here.train()
+    drain._flag[0] = 0
+    here.train()
+    assert here.outcomes(moved) == ["interrupted", "failed"]
+    assert here.client.run(moved).epoch == ended.epoch
 
 
 @ONE
@@ -239,9 +384,9 @@ def test_an_attempt_that_learns_only_at_its_end_that_its_run_was_taken_over_writ
     run = here.submit()
     finished = slot.Attempt._finish
 
-    def late(attempt, *arguments):
+    def late(attempt, *arguments, **named):
         here.lose(run, 1)
-        finished(attempt, *arguments)
+        finished(attempt, *arguments, **named)
 
     monkeypatch.setattr(slot.Attempt, "_finish", late)
     here.train()

@@ -1,0 +1,217 @@
+"""From the tree to SQL over `runs`. No text of a person reaches SQL but as a bound value.
+
+Nothing made here is ever NULL, so that NOT is the opposite.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Double,
+    Select,
+    String,
+    and_,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    type_coerce,
+)
+
+from service.errors import InputError
+from service.expressions.elements import (
+    JsonKind,
+    JsonLength,
+    JsonName,
+    JsonNumber,
+    JsonText,
+    JsonTruth,
+    Like,
+    Ordered,
+)  # fmt: skip
+from service.expressions.parser import parse, parse_field
+from service.expressions.tree import (
+    And,
+    Column,
+    Comparison,
+    Expression,
+    Field,
+    Key,
+    Kind,
+    Layers,
+    Metric,
+    Missing,
+    Not,
+    Or,
+    Tag,
+    Value,
+)  # fmt: skip
+from service.store.clock import Timestamp, now
+from service.store.tables import Metric as MetricRow
+from service.store.tables import Run, State, Summary
+from service.store.tables import Tag as TagRow
+
+_COLUMNS: dict[str, Any] = {
+    **{name: getattr(Run, name) for name in ("id", "name", "state", "queue", "priority", "worker", "epoch", "epochs")},
+    **{name: getattr(Run, name) for name in ("created", "started", "finished", "error")},
+    "attempts": Run.attempt,
+    "dataset": Run.dataset_sha256,
+    "weights": Run.weights_sha256,
+    "duration": type_coerce(func.coalesce(Run.finished, now()), Double) - type_coerce(Run.started, Double),
+}
+_MAY_BE_NULL = {"worker", "started", "finished", "error", "weights", "duration"}
+_SIGNS: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+
+
+def condition(text: str) -> ColumnElement[bool]:
+    """What `select(Run).where(…)` takes, never NULL for any run. Raises ExpressionError for what is no expression."""
+    return compiled(parse(text))
+
+
+def value(text: str) -> ColumnElement[Any]:
+    """The value of a field, such as `best(val_loss)`, `created` or `train.epochs`, to sort by or to select.
+
+    It is NULL where the run has none; the databases put NULL at different ends, so sort with `nulls_last()`. A run may
+    have several tags: those are no value. Raises ExpressionError.
+    """
+    field = parse_field(text)
+    if isinstance(field, Tag):
+        raise InputError("a run may have several tags, so 'tag' is no value to sort by")
+    if isinstance(field, Key) and not field.kinds:
+        raise InputError(f"{field} is no single value; name one inside of it")
+    kind = next(kind for kind in (Kind.TEXT, Kind.TRUTH, *Kind) if kind in field.kinds)
+    return _value(field, kind)
+
+
+def compiled(expression: Expression) -> ColumnElement[bool]:
+    match expression:
+        case And(parts):
+            return and_(*map(compiled, parts))
+        case Or(parts):
+            return or_(*map(compiled, parts))
+        case Not(part):
+            return not_(compiled(part))
+        case Missing(field):
+            return _missing(field)
+        case Comparison(Tag(), sign, values):
+            return _tagged(sign, values)
+        case Comparison(field, sign, values):
+            return _compared(field, sign, values)
+
+
+def _missing(field: Field) -> ColumnElement[bool]:
+    match field:
+        case Tag():
+            return not_(_tags().exists())
+        case Key(path):
+            return JsonKind(Run.spec, path).is_(None)
+        case Metric():
+            return not_(_measured(field).where(_column(field).is_not(None)).exists())
+    return _value(field, next(iter(field.kinds))).is_(None)
+
+
+def _tagged(sign: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
+    """Whether one of the run's tags fits; for a negative sign, whether none does."""
+    positive = {"!=": "="}.get(sign, sign.removeprefix("not "))
+    found = _tags().where(_test(TagRow.tag, positive, values)).exists()
+    return found if positive == sign else not_(found)
+
+
+def _compared(field: Field, sign: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
+    if isinstance(field, Metric):
+        return _measured(field).where(_test(_column(field), sign, values)).exists()
+    if isinstance(field, Column):
+        test = _test(_COLUMNS[field.name], sign, values, _literal_state if field.name == "state" else None)
+        return func.coalesce(test, false()) if field.name in _MAY_BE_NULL else test
+    by_kind: dict[Kind, list[Value]] = {}
+    for one in values:
+        by_kind.setdefault(_kind(one), []).append(one)
+    tests = [_test(_value(field, kind), sign, tuple(alike)) for kind, alike in by_kind.items()]
+    return func.coalesce(or_(*tests), false())
+
+
+def _kind(value: Value) -> Kind:
+    return Kind.TRUTH if isinstance(value, bool) else Kind.TEXT if isinstance(value, str) else Kind.NUMBER
+
+
+def _test(
+    element: Any, sign: str, values: tuple[Value, ...], bind: Callable[[Value], ColumnElement[Any]] | None = None
+) -> ColumnElement[bool]:
+    """The comparison itself; NULL where there is nothing to compare."""
+    if sign in ("like", "not like"):
+        fits = Like(element, str(values[0]))
+        return fits if sign == "like" else not_(fits)
+    bound = list(map(bind or _bound, values))
+    if sign in ("in", "not in"):
+        return cast(ColumnElement[bool], element.in_(bound) if sign == "in" else element.not_in(bound))
+    if isinstance(values[0], str) and sign not in ("=", "!="):
+        element = Ordered(element)
+    return cast(ColumnElement[bool], _SIGNS[sign](element, bound[0]))
+
+
+def _bound(value: Value) -> ColumnElement[Any]:
+    kinds: dict[type, Any] = {
+        bool: Boolean(), int: BigInteger(), float: Double(), str: String(), datetime: Timestamp()
+    }  # fmt: skip
+    return literal(value, kinds[type(value)])
+
+
+def _literal_state(state: Value) -> ColumnElement[Any]:
+    """A state as a literal, so that the partial indexes serve. Nothing but a state becomes one."""
+    return literal_column(f"'{State(str(state))}'", String)
+
+
+# What a field is in SQL
+
+
+def _value(field: Field, kind: Kind) -> ColumnElement[Any]:
+    """The field as a single value of this kind, NULL where there is none."""
+    match field:
+        case Column(name):
+            element: ColumnElement[Any] = _COLUMNS[name]
+            return element
+        case Metric():
+            return _measured(field).scalar_subquery()
+        case Layers():
+            return JsonLength(Run.spec, ("network",))
+        case Key(path):
+            return _json(kind, named=field.named)(Run.spec, path)
+    raise AssertionError(f"{field} is no single value")
+
+
+def _json(kind: Kind, *, named: bool) -> type[JsonNumber | JsonText | JsonTruth | JsonName]:
+    if kind is Kind.NUMBER:
+        return JsonNumber
+    if kind is Kind.TRUTH:
+        return JsonTruth
+    return JsonName if named else JsonText
+
+
+def _column(metric: Metric) -> ColumnElement[Any]:
+    columns: dict[str | int, Any] = {"last": Summary.last, "best": Summary.best}
+    found: ColumnElement[Any] = columns.get(metric.of, MetricRow.value)
+    return found
+
+
+def _measured(metric: Metric) -> Select[Any]:
+    """The metric's value; it is found by the primary key."""
+    if isinstance(metric.of, str):
+        return select(_column(metric)).where(Summary.run_id == Run.id, Summary.name == metric.name).correlate(Run)
+    at = (MetricRow.run_id == Run.id, MetricRow.name == metric.name, MetricRow.epoch == metric.of)
+    return select(MetricRow.value).where(*at).correlate(Run)
+
+
+def _tags() -> Select[Any]:
+    return select(TagRow.run_id).where(TagRow.run_id == Run.id).correlate(Run)

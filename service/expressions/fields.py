@@ -1,0 +1,117 @@
+"""The names that an expression may use: of the run itself, of metrics, and of the spec's keys."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from nn import METRICS, metric
+from service.expressions.errors import ExpressionError
+from service.expressions.keys import LARGEST_INDEX, TOP, Place, key, known_keys, place
+from service.expressions.tokens import Token
+from service.expressions.tree import Column, Field, Kind, Layers, Metric, Path, Tag
+from service.spec.errors import did_you_mean, dotted, listed, nearest
+from service.store.tables import State
+
+SUGGESTED = 3  # keys at once, for a name that several parts have
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("id", Kind.NUMBER),
+        Column("name", Kind.TEXT),
+        Column("state", Kind.TEXT, tuple(state.value for state in State)),
+        Column("queue", Kind.TEXT),
+        Column("priority", Kind.NUMBER),
+        Column("worker", Kind.TEXT),
+        Column("epoch", Kind.NUMBER),
+        Column("epochs", Kind.NUMBER),
+        Column("attempts", Kind.NUMBER),
+        Column("created", Kind.TIME),
+        Column("started", Kind.TIME),
+        Column("finished", Kind.TIME),
+        Column("duration", Kind.DURATION),
+        Column("error", Kind.TEXT),
+        Column("dataset", Kind.TEXT),
+        Column("weights", Kind.TEXT),
+    )
+}
+
+
+def field(text: str, token: Token) -> Field:
+    """What a name means. Raises ExpressionError, with the nearest name, if it means nothing."""
+    name = token.value
+    if name in COLUMNS:
+        return COLUMNS[name]
+    if name == "tag":
+        return Tag()
+    if is_metric(name):
+        return Metric(name)
+    return _key(text, token)
+
+
+def is_metric(name: str) -> bool:
+    kind = name.removeprefix("val_") if name.startswith("val_") else name.removeprefix("test_")
+    try:
+        return kind == "loss" or bool(metric(kind))
+    except KeyError:
+        return False
+
+
+@cache
+def metric_names() -> tuple[str, ...]:
+    """Every metric that there can be, top_k with usual numbers."""
+    kinds = ["loss", *(name for name in METRICS if name != "top_k"), "top_3", "top_5"]
+    return tuple(f"{split}{name}" for name in kinds for split in ("", "val_", "test_"))
+
+
+def unknown_metric(text: str, token: Token) -> ExpressionError:
+    sentence = f"there is no metric '{token.value}'{did_you_mean(token.value, metric_names())}"
+    return ExpressionError(text, token.start, token.end, sentence)
+
+
+def _key(text: str, token: Token) -> Field:
+    """The key at a path such as optimizer.adam.learning_rate or network[0].dense.units."""
+    here, path = Place(keys=TOP), tuple[str | int, ...]()
+    annotation: Any = None
+    for step in re.finditer(r"[A-Za-z0-9_]+", token.value):
+        if path == ("network",) and step[0] == "layers" and step.end() == len(token.value):
+            return Layers()
+        found = here.inside(step[0])
+        if found is None:
+            raise _unknown(text, token, path, step, here)
+        if isinstance(found[0], int) and found[0] > LARGEST_INDEX:
+            start, end = token.start + step.start(), token.start + step.end()
+            raise ExpressionError(text, start, end, f"no list has so many items; name one from 0 to {LARGEST_INDEX:,}")
+        path, annotation = (*path, found[0]), found[1]
+        here = place(annotation)
+    return key(path, annotation)
+
+
+def _unknown(text: str, token: Token, path: Path, step: re.Match[str], here: Place) -> ExpressionError:
+    """Told at the step that is wrong."""
+    start, end = token.start + step.start(), token.start + step.end()
+    if not path:
+        meant = _meant(token.value) or did_you_mean(step[0], _first_words())
+        return ExpressionError(text, start, end, f"there is no field '{step[0]}'{meant}")
+    before, near = dotted(path), nearest(step[0], here.keys)
+    if here.items is not None:
+        sentence = f"{before} is a list; name an item by its number from 0, as in {before}[0]"
+    elif not here.nested:
+        sentence = f"there is nothing inside {before}, which is {listed(sorted(here.kinds), 'or')}"
+    else:
+        sentence = f"there is no '{step[0]}' in {before}" + (f"; did you mean '{before}.{near}'?" if near else "")
+    return ExpressionError(text, start, end, sentence)
+
+
+def _meant(word: str) -> str:
+    """The keys of the spec that end with this word, as a question."""
+    same = [f"'{known}'" for known in known_keys() if known.path[-1] == word]
+    more = " …" if len(same) > SUGGESTED else ""
+    return f"; did you mean {listed(same[:SUGGESTED], 'or')}{more}?" if same else ""
+
+
+def _first_words() -> list[str]:
+    """What an expression may begin a name with."""
+    return [*COLUMNS, "tag", *metric_names(), *TOP]
