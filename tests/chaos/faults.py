@@ -267,13 +267,29 @@ def pool_scaled(scene: Scene, planned: Strike) -> str:
 @fault("run cancelled")
 def run_cancelled(scene: Scene, planned: Strike) -> str:
     """By a person who thinks better of it: the run goes on from where it was."""
+    client = scene.there.client
+    return _given_up(scene, planned, client.cancel, "cancelled", client.retry)
+
+
+@fault("run paused")
+def run_paused(scene: Scene, planned: Strike) -> str:
+    client = scene.there.client
+    return _given_up(scene, planned, client.pause, "paused", client.resume)
+
+
+def _given_up(
+    scene: Scene, planned: Strike, ask: Callable[[int], object], state: str, again: Callable[[int], object]
+) -> str:
+    """Ask a run to stop; once it has, let it go on. It may be quicker, or its worker die of something else."""
     run_id = _pick(lambda: scene.watcher.open, planned.pick, "run that trains").run_id
     client = scene.there.client
     with suppress(InputError):  # it has just ended by itself
-        _patiently(lambda: client.cancel(run_id))
-    record = _patiently(lambda: client.wait(run_id, PATIENCE))
-    if record.state == "cancelled":
-        _patiently(lambda: client.retry(run_id) if client.run(run_id).state == "cancelled" else None)
+        _patiently(lambda: ask(run_id))
+    eventually(lambda: _patiently(lambda: client.run(run_id)).state in ("completed", state), PATIENCE, every=0.1)
+    record = _patiently(lambda: client.run(run_id))
+    scene.breath(5 * planned.length)
+    if record.state == state:
+        _patiently(lambda: again(run_id) if client.run(run_id).state == state else None)
     return f"run {run_id}, {record.state} after {record.epoch} epochs"
 
 

@@ -45,7 +45,8 @@ def stored(database: Database, findings: Findings) -> None:
         bytes_of = dict(
             session.execute(select(Chunk.blob_id, func.sum(func.length(Chunk.data))).group_by(Chunk.blob_id)).all()
         )
-        held = session.execute(select(Run.id, Run.checkpoint_id).where(Run.checkpoint_id.is_not(None))).all()
+        checkpoint = func.coalesce(Run.checkpoint_id, Run.previous_checkpoint_id)
+        held = session.execute(select(Run.id, checkpoint).where(checkpoint.is_not(None))).all()
     for blob_id in sorted(there.keys() - pointed):
         findings.add(f"nothing points at blob {blob_id}, and it is not collected")
     for blob_id in sorted(pointed - there.keys()):

@@ -27,6 +27,7 @@ def _figures(outcome: Outcome) -> str:
         ["attempts lost though no fault had chosen them", f"{outcome.others}"],
         ["longest submit, the broker frozen or the database away", f"{outcome.longest_submit:.1f} s"],
         ["programs started again", ", ".join(f"{name} {sum(ends.values())}" for name, ends in outcome.ends.items())],
+        ["workers set aside for it, and trusted again", f"{sum(outcome.trusted.values())}"],
         ["findings", f"{len(outcome.findings.sentences)}"],
     ]
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in outcome.plan.settings.items())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 WORKERS = (
     "slot killed", "pool killed", "supervisor killed", "machine killed", "slot frozen", "worker frozen",
-    "worker stopped", "yard killed", "yard stopped", "supervisors race", "pool scaled", "run cancelled",
+    "worker stopped", "yard killed", "yard stopped", "supervisors race", "pool scaled", "run cancelled", "run paused",
 )  # fmt: skip
 BROKER = ("broker flushed", "broker killed", "broker frozen", "broker restarted empty", "submit killed")
 SERVICES: dict[str, tuple[str, ...]] = {

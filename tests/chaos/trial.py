@@ -8,11 +8,11 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.errors import Unreachable
+from service.errors import TrainyardError, Unreachable
 from service.store.records import AttemptRecord
 from tests.chaos import audit, faults, invariants, recoveries, schedule, workload
 from tests.chaos.faults import NotStruck, Scene
@@ -71,6 +71,7 @@ class Outcome:
     recoveries: list[Recovery] = field(default_factory=list)
     attempts: Counter[str] = field(default_factory=Counter)
     others: int = 0  # attempts that were lost though no fault had chosen them
+    trusted: Counter[str] = field(default_factory=Counter)  # workers that were set aside and taken back
     ends: dict[str, Counter[int]] = field(default_factory=dict)
     runs: int = 0
     writes: int = 0
@@ -88,7 +89,7 @@ def run(plan: Plan, calm: dict[str, Result]) -> Outcome:
     strikes = schedule.plan(plan.database, plan.seed, 60 * plan.minutes, plan.faults, plan.only)
     print(f"\n{plan.database}: {len(strikes)} faults in {plan.minutes:g} minutes. Again: {plan.command}")
     print("\n".join(str(strike) for strike in strikes), flush=True)
-    every = workload.cases(0.15 if plan.short else 0.5, seeds=1 if plan.short else 2)
+    every = workload.cases(0.15 if plan.short else 0.35, seeds=1 if plan.short else 2)
     with chaos_yard(plan.database, **plan.settings) as there:
         _be_calm(there, every, calm)
         watcher = Watcher(there.client.database, outcome.findings)
@@ -99,7 +100,7 @@ def run(plan: Plan, calm: dict[str, Result]) -> Outcome:
             with watcher:
                 _be_chaotic(scene, strikes, outcome)
                 if not outcome.findings:
-                    _let_all_end(scene)
+                    _let_all_end(scene, outcome)
             outcome.seconds = time.monotonic() - began
             outcome.looks = watcher.looks
             _judge(scene, calm, outcome)
@@ -137,7 +138,7 @@ def _be_chaotic(scene: Scene, strikes: Sequence[Strike], outcome: Outcome) -> No
             or time.monotonic() - began < 60 * plan.minutes
             or feeder.submitted < plan.runs
         ):
-            scene.there.look()
+            _care(scene, outcome)
             time.sleep(0.1)
     outcome.longest_submit = feeder.longest
 
@@ -172,11 +173,20 @@ def _strike_all(scene: Scene, lane: Sequence[Strike], began: float, outcome: Out
         print(f"{planned.number:4d}  {at:6.1f} … {ended:6.1f} s  {planned.kind:24} {said}", flush=True)
 
 
-def _let_all_end(scene: Scene) -> None:
+def _care(scene: Scene, outcome: Outcome) -> None:
+    """What the machine and a person do about what has ended: start it again, and trust a worker that was set aside."""
+    scene.there.look()
+    for name in list(scene.watcher.set_aside):
+        with suppress(TrainyardError):  # the database is away, or somebody was faster; the next look tells
+            scene.there.client.trust(name)
+            outcome.trusted[name] += 1
+
+
+def _let_all_end(scene: Scene, outcome: Outcome) -> None:
     """Everything is mended: now every run has to complete."""
     deadline = time.monotonic() + LAST_RUNS
     while not scene.findings:
-        scene.there.look()
+        _care(scene, outcome)
         try:
             counts = scene.there.client.counts()
         except Unreachable as error:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from service.errors import Unreachable
 from service.store.database import Database
-from service.store.tables import Attempt, Outcome, Run, State
+from service.store.tables import Attempt, Outcome, Run, State, Worker
 from tests.chaos.findings import Findings
 
 LOOK_SECONDS = 0.2
@@ -37,6 +37,7 @@ class Watcher:
         self.open: list[Open] = []
         self.state_of: dict[int, str] = {}
         self.states: Counter[str] = Counter()
+        self.set_aside: list[str] = []
         self.looks = 0
         self.outages: list[tuple[float, float]] = []  # of the database, as seen from here, in seconds since 1970
         self._away_since: float | None = None
@@ -69,6 +70,7 @@ class Watcher:
         ).outerjoin(Attempt, Attempt.run_id == Run.id)
         with self._database.read() as session:
             rows = session.execute(query.order_by(Run.id, Attempt.number)).all()
+            self.set_aside = list(session.scalars(select(Worker.name).where(Worker.set_aside.is_not(None))))
         runs: dict[int, list] = {}
         for row in rows:
             runs.setdefault(row.id, []).append(row)
