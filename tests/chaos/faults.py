@@ -86,9 +86,14 @@ def _slot(scene: Scene, planned: Strike) -> Open:
 
 
 def _worker(scene: Scene, planned: Strike) -> tuple[str, list[int]]:
-    """A worker that runs, with all its processes, the supervisor first."""
-    name, top = _pick(lambda: sorted(scene.there.supervisors().items()), planned.pick, "worker that runs")
-    return name, descendants(top)
+    """A worker with all its processes, the supervisor first: one that trains, else one that runs."""
+
+    def running() -> list[tuple[str, list[int]]]:
+        every = [(name, descendants(top)) for name, top in sorted(scene.there.supervisors().items())]
+        training = {one.pid for one in scene.watcher.open}
+        return [worker for worker in every if training & set(worker[1])] or every
+
+    return _pick(running, planned.pick, "worker that runs")
 
 
 def _hit(scene: Scene, planned: Strike, pids: Sequence[int]) -> str:
