@@ -16,16 +16,16 @@ def told(outcome: Outcome) -> str:
 def _figures(outcome: Outcome) -> str:
     twice, whole = sum(outcome.repeated), outcome.trained
     rows = [
-        ["minutes of faults, until the last run had ended", f"{outcome.seconds / 60:.1f}"],
+        ["minutes from the first fault to the last end of a run", f"{outcome.seconds / 60:.1f}"],
         ["faults struck", f"{sum(outcome.struck.values())}"],
-        ["runs, all completed and equal to the undisturbed ones", f"{outcome.runs}"],
-        ["attempts", ", ".join(f"{number} {name}" for name, number in sorted(outcome.attempts.items()))],
-        ["writes of attempts that the database accepted, all of whoever held the run", f"{outcome.writes:,}"],
+        ["runs, all completed, with the bytes of undisturbed ones", f"{outcome.runs}"],
+        *([f"attempts {name}", f"{number}"] for name, number in sorted(outcome.attempts.items())),
+        ["… of these lost though no fault had chosen them", f"{outcome.others}"],
+        ["accepted writes of attempts, all of the run's holder", f"{outcome.writes:,}"],
         ["looks at the database meanwhile", f"{outcome.looks:,}"],
-        ["work repeated", f"{twice:.0f} s, {whole:.0f} s of training were reported ({_share(twice, whole)})"],
+        ["work repeated", f"{twice:.0f} s beside {whole:.0f} s of training ({_share(twice, whole)})"],
         ["work repeated after one death", _spread(outcome.repeated)],
-        ["attempts lost though no fault had chosen them", f"{outcome.others}"],
-        ["longest submit, the broker frozen or the database away", f"{outcome.longest_submit:.1f} s"],
+        ["longest submit", f"{outcome.longest_submit:.1f} s"],
         ["programs started again", ", ".join(f"{name} {sum(ends.values())}" for name, ends in outcome.ends.items())],
         ["workers set aside for it, and trusted again", f"{sum(outcome.trusted.values())}"],
         ["findings", f"{len(outcome.findings.sentences)}"],
@@ -55,12 +55,22 @@ def _deaths(outcome: Outcome) -> str:
         "with an outage or a pause of the run": [one for one in outcome.recoveries if one.outage or one.pause],
     }
     rows = [[name, f"{len(found)}", *_quantiles(found)] for name, found in groups.items() if found]
+    if not rows:
+        return "No attempt was lost."
     text = (
         "Attempts that were lost, seconds from the blow: until the run is in its queue again, and until it trains. "
         "A run that was lost before makes a pause first, and nothing trains again while the database or the broker "
-        "is away; such deaths are in the last line."
+        f"is away; such deaths are in the last line. {_budget(plain)}"
     )
     return f"{paragraph(text)}\n\n{table(['', '>deaths', '>queued p50', '>max', '>trains p50', '>max'], rows)}"
+
+
+def _budget(plain: Sequence[Recovery]) -> str:
+    if not plain:
+        return ""
+    trains = [one.trains for one in plain]
+    met = quantile(trains, 0.5) < 15 and max(trains) < 30
+    return f"The budget of the others, p50 < 15 s and max < 30 s, is {'met' if met else 'NOT met'}."
 
 
 def _quantiles(found: Sequence[Recovery]) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +104,9 @@ def run(plan: Plan, calm: dict[str, Result]) -> Outcome:
             outcome.seconds = time.monotonic() - began
             outcome.looks = watcher.looks
             _judge(scene, calm, outcome)
+        except Exception as error:
+            outcome.findings.add(f"the trial itself failed: {type(error).__name__}: {error}")
+            raise
         finally:
             outcome.ends = {name: Counter(kept.ends) for name, kept in there.kept.items()}
             if outcome.findings:
@@ -144,7 +147,7 @@ def _be_chaotic(scene: Scene, strikes: Sequence[Strike], outcome: Outcome) -> No
 
 
 @contextmanager
-def _ended_with(lanes: Sequence[threading.Thread], breath: Breath):  # type: ignore[no-untyped-def]
+def _ended_with(lanes: Sequence[threading.Thread], breath: Breath) -> Iterator[None]:
     for lane in lanes:
         lane.start()
     try:

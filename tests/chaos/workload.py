@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from service.errors import Unreachable
 from tests.chaos.findings import Findings
 from tests.yard import Yard
@@ -166,20 +168,13 @@ class Feeder:
     def _submit(self, case: Case) -> None:
         began = time.monotonic()
         try:
-            self._there.client.submit(case.text and _document(case))
+            self._there.client.submit(yaml.safe_load(case.text))
             self.submitted += 1
         except Unreachable:
             self._ended.wait(0.5)  # the database is away; whoever submits is told so, and does it again
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer for a person
             self._findings.add(f"a submit of {case.name} raised {type(error).__name__}: {error}")
         self.longest = max(self.longest, time.monotonic() - began)
-
-
-def _document(case: Case) -> dict[str, Any]:
-    import yaml
-
-    found: dict[str, Any] = yaml.safe_load(case.text)
-    return found
 
 
 def _endless(every: list[Case], generator: random.Random) -> Iterator[Case]:

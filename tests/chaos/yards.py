@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tests.servers import eventually
 from tests.yard import Program, Yard, descendants
 
 AGAIN_SECONDS = 1.0  # from the end of a program to its next start
+MakeServer = Callable[[Path, "int | None"], AbstractContextManager[servers.Server]]
 EXTRA = ("ada", "bob")  # workers beside the yard's own
 
 
@@ -61,7 +62,7 @@ class Kept:
 class Server:
     """A server of tests/servers.py that can be started again with its folder and port."""
 
-    def __init__(self, make: Callable[..., servers.contextmanager], folder: Path, stack: ExitStack) -> None:  # type: ignore[valid-type]
+    def __init__(self, make: MakeServer, folder: Path, stack: ExitStack) -> None:
         self._make, self._folder, self._stack = make, folder, stack
         self._last: ExitStack | None = None
         self.port: int | None = None
