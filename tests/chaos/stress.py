@@ -97,7 +97,8 @@ def main() -> int:
     findings = Findings()
     with interruptible(), chaos_yard(options.database, **DEFAULTS) as there:
         rows = under_load(there, options.minutes, options.spinners, findings)
-        there.stop_all(GRACE)
+        for name in there.stop_all(GRACE):
+            findings.add(f"{name} has not ended {GRACE:g} s after it was told to stop")
         if findings:
             print(there.log())
     facts = circumstances(["celery", "sqlalchemy", "numpy"], f"python -m tests.chaos.stress {' '.join(sys.argv[1:])}")
