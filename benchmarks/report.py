@@ -20,9 +20,8 @@ WIDTH = 100
 RESULTS = Path(__file__).parent / "RESULTS.md"
 INTRODUCTION = """# Results
 
-Written by `benchmarks/training.py --write`, `benchmarks/mnist.py --write`, `benchmarks/service.py --write` and, what
-concerns chaos, `python -m tests.chaos --write`; see [README.md](README.md) for what each number means. The good and
-the bad ones.
+Written by `benchmarks/training.py`, `mnist.py`, `service.py` and `writers.py` with `--write`, and, what concerns chaos,
+by `python -m tests.chaos --write`; see [README.md](README.md) for what each number means. The good and the bad ones.
 """
 
 

@@ -16,7 +16,7 @@ from service.store.clock import after, now
 from service.store.database import Database
 from service.store.tables import Blob, Chunk, Dataset, Run
 
-CHUNK = 4 * 2**20  # bytes; SQLite's only write lock is held about 34 ms by one, where 200 MiB would hold it for seconds
+CHUNK = 2**20  # bytes; others wait some milliseconds while SQLite takes one, where a whole blob would take seconds
 UNPOINTED_SECONDS = 600.0
 
 
@@ -27,15 +27,15 @@ class BlobDamaged(TrainyardError):
 
 def stage(database: Database, data: bytes, between: Callable[[], None] = lambda: None) -> int:
     """Store the bytes, a chunk a transaction, `between` called between two; the caller points at what comes back."""
-    with database.write() as session:
-        blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    blob = Blob(sha256=hashlib.sha256(data).hexdigest(), size=len(data))  # before others have to wait
+    with database.write(large=True) as session:
         session.add(blob)
         session.flush()
         blob_id = blob.id
         session.execute(_chunk(blob_id, 0, data))
     for number in range(1, -(-len(data) // CHUNK)):
         between()
-        with database.write() as session:
+        with database.write(large=True) as session:
             session.execute(_chunk(blob_id, number, data))
             session.execute(update(Blob).where(Blob.id == blob_id).values(touched=now()))
     return blob_id
@@ -65,7 +65,7 @@ def remove(database: Database, blob_id: int) -> None:
     first = select(Chunk.number).where(Chunk.blob_id == blob_id).limit(1).scalar_subquery()
     chunk = delete(Chunk).where(Chunk.blob_id == blob_id, Chunk.number == first, unpointed).returning(Chunk.number)
     while True:
-        with database.write() as session:
+        with database.write(large=True) as session:
             if not session.execute(chunk).all():
                 session.execute(delete(Blob).where(Blob.id == blob_id, unpointed))
                 return

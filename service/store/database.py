@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +21,15 @@ from sqlalchemy.orm import Session
 from service.errors import InputError, Unreachable
 from service.settings import without_secrets
 from service.store.tables import SCHEMA
+from service.store.turns import COURTESY, TurnMissed, Turns
+
+log = logging.getLogger(__name__)
+
+# SQLite writes into a log beside the database, and what is in there is copied back now and then, which ends in fsyncs.
+# Nobody shall wait for another's: it is done outside one's turn, by those who write much, and the log begins anew when
+# nobody has written meanwhile. Beyond the limit somebody makes sure of that, in a turn, with little left to copy.
+COPIED_BACK = 4 * 2**20  # bytes
+LOG_LIMIT = 32 * 2**20
 
 # A process that is frozen, or whose machine has lost its power, in the middle of a transaction holds the lock of its
 # run, and whoever wants to take the run away would wait for hours, until TCP notices. None of ours takes so long.
@@ -27,10 +39,28 @@ IDLE_SECONDS = 10.0
 class DatabaseUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
         first_line = str(getattr(cause, "orig", cause)).strip().partition("\n")[0]
-        super().__init__(
-            f"the database {without_secrets(url)} cannot be reached: {first_line}; "
-            "is it up, and is TRAINYARD_DATABASE_URL right?"
-        )
+        advice = ADVICE if url.startswith("sqlite") else {}
+        sentence = next((sentence for part, sentence in advice.items() if part in first_line), UP)
+        super().__init__(f"the database {without_secrets(url)} cannot be {sentence.format(cause=first_line)}")
+
+
+UP = "reached: {cause}; is it up, and is TRAINYARD_DATABASE_URL right?"
+ROOM = "written: {cause}; make room on its disk, what was stored before is safe"
+RIGHTS = "used: {cause}; its folder must be there, and it and the files beside it be writable for this user"
+ADVICE = {  # by a part of what SQLite or the system said
+    "disk is full": ROOM,
+    "No space left": ROOM,
+    "disk I/O error": "used: {cause}; is its disk full or broken? `dmesg` may say more",
+    "readonly": RIGHTS,
+    "Read-only": RIGHTS,
+    "ermission denied": RIGHTS,
+    "unable to open database file": RIGHTS,
+    "No such file": RIGHTS,
+    "is locked": "written: {cause}, for 30 seconds by now; does another program keep it open, or a stopped process?",
+    "without a break": "written: {cause}; try again, and see what keeps them so long",
+    "malformed": "read: {cause}; go back to a copy of it, or see what `sqlite3 FILE .recover` can save",
+}
+UNUSABLE = ("file is not a database", "malformed")  # what SQLite does not call an OperationalError
 
 
 class SchemaMismatch(InputError):
@@ -67,21 +97,65 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """One transaction, committed at the end. SQLite takes its write lock at the start: a reader that becomes a
-        writer half-way would fail with "database is locked" where this one waits."""
+    def write(self, *, large: bool = False) -> Iterator[Session]:
+        """One transaction, committed at the end; `large` for one of many that together write or remove megabytes.
+
+        SQLite takes its write lock at the start: a reader that becomes a writer half-way would fail with "database is
+        locked" where this one waits, in turn.
+        """
         writer = self.engine.execution_options(begin="IMMEDIATE")
-        with self._translated(), Session(writer, expire_on_commit=False) as session, session.begin():
-            yield session
+        with self._translated(), self._alone(COURTESY) if large else nullcontext():
+            with self.turn(), Session(writer, expire_on_commit=False) as session, session.begin():
+                yield session
+            if large and self._logged() > COPIED_BACK:
+                self._empty_log()
+            elif not large and self._logged() > LOG_LIMIT:
+                with self._alone(0.0) as alone:
+                    if alone:  # else another one stages a blob, and empties the log
+                        self._empty_log()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One's turn to write, which only SQLite needs; to be had for as short as can be."""
+        with Turns(self.file).take() if self.file else nullcontext():
+            yield
+
+    @contextmanager
+    def _alone(self, patience: float) -> Iterator[bool]:
+        with Turns(self.file).alone(patience) if self.file else nullcontext(True) as alone:
+            yield alone
+
+    def _logged(self) -> int:
+        """The size of SQLite's log in bytes."""
+        if self.file is None:
+            return 0
+        try:
+            return os.path.getsize(f"{self.file}-wal")
+        except FileNotFoundError:
+            return 0
+
+    def _empty_log(self) -> None:
+        """Copy back what is in the log. If that fails nothing is lost, and the next to write tries again."""
+        try:
+            self._copy_back()
+            if self._logged() > LOG_LIMIT:
+                with self.turn():
+                    self._copy_back()
+        except (TurnMissed, sqlite_module().Error) as error:
+            log.warning("the log of %s could not be emptied: %s; the next to write tries again", self.file, error)
+
+    def _copy_back(self) -> None:
+        with closing(self.engine.raw_connection()) as connection:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as error:
+        except (OperationalError, TurnMissed) as error:
             raise DatabaseUnreachable(self.url, error) from error
         except DatabaseError as error:
-            if isinstance(error, ProgrammingError | InternalError) or "file is not a database" in str(error):
+            if isinstance(error, ProgrammingError | InternalError) or any(part in str(error) for part in UNUSABLE):
                 raise DatabaseUnreachable(self.url, error) from error
             raise
 
@@ -99,7 +173,7 @@ class Database:
             exists = session.execute(text(_HAS_VERSION[self.engine.dialect.name])).first()
             return session.execute(text("SELECT version_num FROM alembic_version")).scalar() if exists else None
 
-    @property
+    @cached_property
     def file(self) -> Path | None:
         """The file of a SQLite database."""
         url = make_url(self.url)
@@ -126,6 +200,15 @@ def sqlite_module() -> ModuleType:
         return importlib.import_module("sqlite3")
 
 
+PRAGMAS = (
+    "synchronous = NORMAL",
+    "busy_timeout = 30000",
+    "foreign_keys = ON",
+    "wal_autocheckpoint = 0",  # `_empty_log` does what that does
+    "journal_size_limit = 0",  # a log that begins anew is cut, and its size tells what is in it
+)
+
+
 def _sqlite(url: str) -> Engine:
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": 30})
 
@@ -133,7 +216,7 @@ def _sqlite(url: str) -> Engine:
     def _configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver shall not begin transactions by itself
         _write_ahead(connection)
-        for pragma in ("synchronous = NORMAL", "busy_timeout = 30000", "foreign_keys = ON"):
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

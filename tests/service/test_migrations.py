@@ -97,7 +97,7 @@ def test_an_empty_database_is_upgraded_and_an_upgraded_one_left_alone(empty):
 
 def test_a_mistyped_folder_is_told_and_not_made(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'mistyped' / 'trainyard.db'}")
-    with pytest.raises(DatabaseUnreachable, match="unable to open database file"):
+    with pytest.raises(DatabaseUnreachable, match="its folder must be there"):
         schema.upgrade(database)
     assert not (tmp_path / "mistyped").exists()
 

@@ -145,10 +145,10 @@ class SlowDatabase:
         self.database = database
 
     @contextmanager
-    def write(self):
+    def write(self, *, large):
         with self.database.write() as session:
             session.execute(update(Blob).values(touched=LONG_AGO))
-        with self.database.write() as session:
+        with self.database.write(large=large) as session:
             yield session
         blobs.collect(self.database)
 

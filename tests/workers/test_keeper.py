@@ -36,12 +36,12 @@ class Patchy:
         return self._database.read()
 
     @contextmanager
-    def write(self):
+    def write(self, *, large=False):
         self.writes += 1
         if self.refuses.is_set():
             self.refused += 1
             raise DatabaseUnreachable(self.url, ConnectionError("away"))
-        with self._database.write() as session:
+        with self._database.write(large=large) as session:
             yield session
         if self.loses_answers.is_set():
             self.loses_answers.clear()
