@@ -96,13 +96,14 @@ def check_others(blows: Blows, attempts: Mapping[int, Sequence[AttemptRecord]], 
             if one.outcome != "lost" or one.finished is None or (run_id, one.number) in chosen:
                 continue
             others += 1
-            at = one.finished.timestamp()
-            if not any(begin <= at <= end + FULL_SECONDS for begin, end in blows.full):
-                findings.add(
-                    f"run {run_id}: attempt {one.number} on {one.worker} was taken for dead at {one.finished:%H:%M:%S} "
-                    f"though no fault had hit it: {one.reason}",
-                    run_id,
-                )
+            said = (
+                f"run {run_id}: attempt {one.number} on {one.worker} was taken for dead at {one.finished:%H:%M:%S} "
+                f"though no fault had hit it: {one.reason}"
+            )
+            if any(begin <= one.finished.timestamp() <= end + FULL_SECONDS for begin, end in blows.full):
+                print(f"{said} (a disk was full)", flush=True)
+            else:
+                findings.add(said, run_id)
     return others
 
 
