@@ -88,7 +88,7 @@ class Supervisor:
         """Work until told to stop, by a signal or through the database; raises Unreachable if it cannot begin."""
         self._database.require_schema()
         self._tickets.ping()
-        self.name = self.name or self._free_name()
+        self._take_a_name()
         self._node = f"{self.name}@trainyard"
         self._reconciler = Reconciler(
             self._database, self._tickets, self.name, self._settings.lease_seconds, self._settings.heartbeat_seconds
@@ -98,7 +98,7 @@ class Supervisor:
         folder = self._settings.home / "metrics" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         registry, self._collector = metrics.registry(str(folder))
-        self._register(self._serve_metrics(registry))
+        self._register(self._serve_metrics(registry))  # again, for now others may know where the figures are
         for left in folder.iterdir():  # by a worker of our name that was killed
             left.unlink()
         try:
@@ -108,6 +108,18 @@ class Supervisor:
         finally:
             self._end()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _take_a_name(self) -> None:
+        """Register under the name that was given, or under a free one, which another worker may take at the same
+        instant."""
+        given = self.name
+        while True:
+            self.name = given or self._free_name()
+            try:
+                return self._register(None)
+            except store.WorkerNameTaken:
+                if given:
+                    raise
 
     def _free_name(self) -> str:
         """The host's name, or with the first number that no live worker has: host, host-2, host-3 …"""
@@ -124,7 +136,7 @@ class Supervisor:
         shown = platform.node() if host in ("0.0.0.0", "::") else host
         return f"http://{shown}:{server.server_port}/metrics"
 
-    def _register(self, metrics_url: str) -> None:
+    def _register(self, metrics_url: str | None) -> None:
         with self._database.write() as session:
             store.register(
                 session, name=self.name, host=platform.node(), pid=os.getpid(), slots=self._wanted_slots,
