@@ -1,10 +1,11 @@
 """Write the documents that are made from the code: `python docs/generate.py`; with `--check`, say which are stale.
 
-    docs/reference/spec.md       every key of the job file
-    docs/reference/cli.md        every command of `trainyard`
-    docs/reference/settings.md   every setting
-    docs/reference/metrics.md    every figure for Prometheus
-    docs/building-blocks.md      from building-blocks.template.md, each `{{file.py:name}}` in it made a link to its line
+    docs/reference/spec.md          every key of the job file
+    docs/reference/expressions.md   what `--where` can ask
+    docs/reference/cli.md           every command of `trainyard`
+    docs/reference/settings.md      every setting
+    docs/reference/metrics.md       every figure for Prometheus
+    docs/building-blocks.md         from building-blocks.template.md, each `{{file.py:name}}` made a link to its line
 
 What is written depends on the code alone, never on the terminal, the home or the machine.
 """
@@ -34,6 +35,7 @@ def documents() -> dict[str, str]:
     """Every generated document, by its path below docs/."""
     return {
         "reference/spec.md": spec(),
+        "reference/expressions.md": expressions(),
         "reference/cli.md": cli(),
         "reference/settings.md": settings(),
         "reference/metrics.md": metrics(),
@@ -241,6 +243,15 @@ def _family(family: Any, labels: Iterable[str]) -> tuple[str, ...]:
     text = (", ".join(f"`{name}`" for name in group) for group in (names, labels))
     name, label = text
     return name, family.type, label, family.documentation
+
+
+# Expressions
+
+
+def expressions() -> str:
+    from service.expressions.reference import reference
+
+    return reference(DO_NOT_EDIT)
 
 
 # The building blocks

@@ -207,6 +207,8 @@ def _checked_vector(arrays: Arrays, name: str, size: int, dtype: DTypeLike | Non
 def _checked_counters(plan: Plan, counters: Mapping[str, Any]) -> dict[str, Any]:
     """The counters by the names of State's fields."""
     expected = {*COUNTERS, "step", "totals", "layout", "generators"}
+    if not isinstance(counters, Mapping):
+        raise ValueError(f"checkpoint: the counters are {counters!r:.40} and should be a table")
     if set(counters) != expected:
         raise ValueError(f"checkpoint: the counters are {sorted(counters)} and should be {sorted(expected)}")
     layout = {name: list(shape) for name, shape in plan.network.parameter_shapes.items()}

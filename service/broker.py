@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,7 +68,7 @@ class EmbeddedBroker:
         """Start the server and wait until it answers. Raises BrokerFailed."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
-            self._process = spawn([program(), self._configuration()], log=log)
+            self._process = spawn([program(), _literal(self._configuration())], log=log)
         if not wait_until(self._answers_or_died, 10) or not self.running:
             self.__exit__()
             raise BrokerFailed(self._log)
@@ -95,7 +96,18 @@ class EmbeddedBroker:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # the socket may be elsewhere, see the settings
         file.touch(mode=0o600)
         file.write_text(
-            f'port 0\nunixsocket "{socket}"\nunixsocketperm 700\nrequirepass {self._settings.broker_password}\n'
-            f'dir "{file.parent}"\nsave ""\nappendonly no\n'
+            f"port 0\nunixsocket {_quoted(socket)}\nunixsocketperm 700\nrequirepass {self._settings.broker_password}\n"
+            f'dir {_quoted(file.parent)}\nsave ""\nappendonly no\n'
         )
         return file
+
+
+def _quoted(path: Path) -> str:
+    """A path as the server's configuration file takes it."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
+def _literal(path: Path) -> str:
+    """A path as the server takes it for its configuration file: it looks for patterns."""
+    return re.sub(r"([*?[\]\\])", r"\\\1", str(path)) if re.search(r"[*?[]", str(path)) else str(path)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from service.broker import program
 from service.client import Client
 from service.errors import TrainyardError
-from service.settings import without_secrets
 from service.store.database import sqlite_module
+from service.urls import broker_risks, database_risks, elsewhere, without_secrets
+from service.yard import running
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SAFE_SQLITE = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # where the WAL-reset bug is fixed: the last is the oldest backport
@@ -32,7 +33,10 @@ def examine(client: Client) -> list[Finding]:
         _home(client),
         _sqlite(client),
         _tried("database", lambda: _database(client)),
-        *_broker(client),
+        *_risks("database", database_risks(client.settings.database)),
+        _tried("broker", lambda: _broker(client)),
+        *_risks("broker", broker_risks(client.settings.broker)),
+        *_page(client),
         _tried("workers", lambda: _workers(client)),
     ]
 
@@ -81,25 +85,25 @@ def _database(client: Client) -> Finding:
     return Finding(OK, "database", f"{shown}, schema {client.database.schema()}, {runs} runs")
 
 
-def _broker(client: Client) -> Iterator[Finding]:
-    from service.yard import running
-
+def _broker(client: Client) -> Finding:
     settings = client.settings
     if settings.embedded_broker and running(settings) is None:
-        yield _tried("broker", lambda: Finding(OK, "broker", f"embedded, not running; `up` starts {program()}"))
-        return
+        return Finding(OK, "broker", f"embedded, not running; `up` starts {program()}")
+    client.tickets.ping()
+    return Finding(OK, "broker", "embedded" if settings.embedded_broker else without_secrets(settings.broker))
 
-    def ping() -> Finding:
-        client.tickets.ping()
-        return Finding(OK, "broker", "embedded" if settings.embedded_broker else without_secrets(settings.broker))
 
-    yield _tried("broker", ping)
-    url = urlsplit(settings.broker)
-    if url.hostname not in (None, "localhost", "127.0.0.1", "::1"):
-        if not url.password:
-            yield Finding(WARNING, "broker", f"{url.hostname} is another machine and the URL has no password")
-        if url.scheme == "redis":
-            yield Finding(WARNING, "broker", f"messages to {url.hostname} are not encrypted; use rediss://")
+def _risks(what: str, sentences: Iterable[str]) -> list[Finding]:
+    return [Finding(WARNING, what, sentence) for sentence in sentences]
+
+
+def _page(client: Client) -> list[Finding]:
+    """Where the page is, or would be: it has no password."""
+    state = running(client.settings)
+    host = urlsplit(state.web_url).hostname if state else client.settings.host
+    if not elsewhere(host):
+        return []
+    return [Finding(WARNING, "page", f"it listens on {host}, and whoever reaches it sees all runs; set TRAINYARD_HOST")]
 
 
 def _workers(client: Client) -> Finding:

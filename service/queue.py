@@ -17,16 +17,18 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from service.errors import Unreachable
-from service.settings import without_secrets
+from service.transport import TICKET as TICKET
+from service.transport import install
+from service.urls import for_kombu, without_secrets
 
-TICKET = "trainyard.ticket"
 MOST_TICKETS = 256  # of a queue at a time: a slot that ends a run sends the next one itself
 
 
 class BrokerUnreachable(Unreachable):
     def __init__(self, url: str, cause: BaseException) -> None:
+        reason = str(cause).partition(" : <")[0]  # a Sentinel goes on with its connections
         super().__init__(
-            f"the broker {without_secrets(url)} cannot be reached: {cause}; "
+            f"the broker {without_secrets(url)} cannot be reached: {reason}; "
             "is it up, and is TRAINYARD_BROKER_URL right?"
         )
 
@@ -34,7 +36,9 @@ class BrokerUnreachable(Unreachable):
 @lru_cache(maxsize=4)
 def celery_app(broker_url: str) -> Celery:
     """The Celery application: the same settings for who sends tickets and who takes them."""
-    app = Celery("trainyard", broker=broker_url, set_as_current=False)
+    install()
+    url, options = for_kombu(broker_url)
+    app = Celery("trainyard", broker=url, set_as_current=False)
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
@@ -48,7 +52,8 @@ def celery_app(broker_url: str) -> Celery:
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
+        broker_transport_options=options
+        | {
             "global_keyprefix": "trainyard:",
             "socket_timeout": 10,  # the default waits for ever on a dead connection
             "socket_connect_timeout": 3,

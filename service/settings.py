@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import os
 import secrets
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import platformdirs
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from service.errors import InputError
+from service.urls import check_broker, check_database
 
 LONGEST_SOCKET_PATH = 100  # sockaddr_un holds 104 bytes on macOS and 108 on Linux, the terminating zero included
+DAY = 86_400
 
 
 class Settings(BaseSettings):
@@ -31,47 +33,34 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="redis:// or rediss:// URL; empty: the broker that `trainyard up` starts")
     host: str = Field("127.0.0.1", description="address the web page and the metrics listen on")
     port: int = Field(8750, ge=0, le=65535, description="port of the web page and the yard's metrics; 0: any free one")
-    lease_seconds: float = Field(10.0, ge=1, description="a worker silent for so long loses its runs")
-    checkpoint_seconds: float = Field(10.0, ge=0, description="most seconds of training that a dead worker costs")
-    heartbeat_seconds: float = Field(1.0, gt=0, description="how often a supervisor reports and reconciles")
+    lease_seconds: float = Field(10.0, ge=1, le=DAY, description="a worker silent for so long loses its runs")
+    checkpoint_seconds: float = Field(
+        10.0, ge=0, le=DAY, description="most seconds of training that a dead worker costs"
+    )
+    heartbeat_seconds: float = Field(1.0, gt=0, le=DAY, description="how often a supervisor reports and reconciles")
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        if "?" in str(home) or not str(home).isprintable():  # it becomes part of the database's URL
+            raise ValueError("a folder with a '?' or a character that cannot be printed in its path cannot be the home")
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("it begins with the home of a user that there is not") from None
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str) -> str:
-        scheme = url.partition("://")[0]
-        if url and scheme not in ("sqlite", "postgresql", "postgres", "postgresql+psycopg"):
-            raise ValueError(f"'{scheme}' is no database Trainyard knows; use sqlite:///FILE or postgresql://…")
         if url:
-            from sqlalchemy import make_url
-            from sqlalchemy.exc import ArgumentError
-
-            try:
-                make_url(url)
-            except (ArgumentError, ValueError):
-                raise ValueError(
-                    "it is no URL; use sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME"
-                ) from None
+            check_database(url)
         return url
 
     @field_validator("broker_url")
     @classmethod
     def _known_broker(cls, url: str) -> str:
-        scheme = url.partition("://")[0]
-        if "cluster" in scheme:
-            raise ValueError("Redis Cluster cannot carry Celery's queues (celery#2852); use one Redis or a Sentinel")
-        if url and scheme not in ("redis", "rediss", "redis+socket", "sentinel"):
-            raise ValueError(f"'{scheme}' is no broker Trainyard knows; use redis://, rediss:// or redis+socket://")
-        try:
-            if scheme in ("redis", "rediss"):
-                parts = urlsplit(url)
-                _ = parts.port, int(parts.path.strip("/") or 0)  # each raises ValueError when it is no number
-        except ValueError:
-            raise ValueError("it is no URL; use redis://:PASSWORD@HOST:PORT/0") from None
+        if url:
+            check_broker(url)
         return url
 
     @classmethod
@@ -84,13 +73,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         home = init_settings().get("home") or env_settings().get("home") or platformdirs.user_data_path("trainyard")
-        file = TomlConfigSettingsSource(settings_cls, toml_file=Path(home).expanduser() / "config.toml")
+        file = TomlConfigSettingsSource(
+            settings_cls, toml_file=Path(os.path.abspath(os.path.expanduser(home))) / "config.toml"
+        )
         return init_settings, env_settings, file
 
     @cached_property
     def database(self) -> str:
         """The SQLAlchemy URL in use, with the driver named."""
-        url = self.database_url or f"sqlite:///{self.home / 'trainyard.db'}"
+        file = str(self.home / "trainyard.db").replace("%", "%25")  # in a URL it begins an escape
+        url = self.database_url or f"sqlite:///{file}"
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
 
@@ -107,7 +99,7 @@ class Settings(BaseSettings):
         """The broker's URL with its password: the configured one, or the embedded broker's socket."""
         if self.broker_url:
             return self.broker_url
-        return f"redis+socket://:{quote(self.broker_password, safe='')}@{self.broker_socket}"
+        return f"redis+socket://:{quote(self.broker_password, safe='')}@{quote(str(self.broker_socket))}"
 
     @property
     def broker_socket(self) -> Path:
@@ -134,8 +126,6 @@ class Settings(BaseSettings):
 
 def write_once(file: Path, text: str) -> str:
     """Write a secret for the owner alone, whole or not at all; where another process was first, return its text."""
-    import os
-
     staged = file.with_suffix(f".{os.getpid()}")
     staged.touch(mode=0o600)
     staged.write_text(text)
@@ -161,11 +151,7 @@ def load_settings(**flags: Any) -> Settings:
         wanted = _WANTED.get(first["type"])
         message = f"expected {wanted}, got {first['input']!r}" if wanted else first["msg"].removeprefix("Value error, ")
         raise InputError(f"setting {name} (TRAINYARD_{name.upper()}): {message}") from None
+    except OSError as error:  # a home whose name is too long, a file that is someone else's
+        raise InputError(f"config.toml cannot be read: {(error.strerror or str(error)).lower()}") from None
     except ValueError as error:
         raise InputError(f"config.toml cannot be read: {error}") from None
-
-
-def without_secrets(url: str) -> str:
-    """The URL, or several with semicolons, with any password replaced, fit to be shown."""
-    shown = re.sub(r"(://[^:@/]*):[^;]*@", r"\1:***@", url)
-    return re.sub(r"([?&][^=&]*password=)[^&;]*", r"\1***", shown)

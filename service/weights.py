@@ -46,13 +46,15 @@ def unpack(data: bytes) -> Weights:
     """What `pack` wrote. Raises DataError on names, shapes, types or values that the spec in it does not explain."""
     arrays, document = tensors.unpack(data, _WHAT)
     spec, schema, preparation, network = _described(document, arrays.get(f"{_SCALER}indicated"))
-    parameters = FlatBuffer(network.parameter_shapes, _parameter_type(arrays))
+    dtype, shapes = _parameter_type(arrays), network.parameter_shapes
     scaler = {name.removeprefix(_SCALER): array for name, array in arrays.items() if name.startswith(_SCALER)}
-    if set(arrays) != set(parameters.views) | {f"{_SCALER}{name}" for name in scaler}:
+    if set(arrays) != set(shapes) | {f"{_SCALER}{name}" for name in scaler}:
         raise DataError(f"{_WHAT} is damaged: its arrays are not those of the network in it")
-    for name, view in parameters.views.items():
-        if arrays[name].shape != view.shape or arrays[name].dtype != view.dtype or not np.isfinite(arrays[name]).all():
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
             raise DataError(f"{_WHAT} is damaged: the array {name} does not fit the network in it")
+    parameters = FlatBuffer(shapes, dtype)  # no sooner: the network may claim any size
+    for name, view in parameters.views.items():
         view[...] = arrays[name]
     _check_scaler(scaler, preparation)
     return Weights(spec, schema, network, parameters, scaler, preparation)

@@ -25,7 +25,8 @@ def list_runs(
     queue: Annotated[str | None, typer.Option(help="Only runs of this queue.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only runs with this tag.")] = None,
     where: Annotated[
-        str | None, typer.Option(help='Only runs that this expression fits, as in "val_accuracy > 0.9".')
+        str | None,
+        typer.Option(help="Only runs that this expression fits, as in \"val_accuracy > 0.9 and tag = 'base'\"."),
     ] = None,
     before: Annotated[int | None, typer.Option(help="Only runs older than this number, for the next page.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,

@@ -89,7 +89,7 @@ def status(json: JsonOption = False) -> None:
 
     Example: trainyard status
     """
-    from service.settings import without_secrets
+    from service.urls import without_secrets
     from service.yard import running
 
     client = context.client()

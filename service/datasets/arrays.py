@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -18,10 +20,17 @@ from service.datasets.dataset import Dataset, Schema
 from service.datasets.labels import NOT_BINARY, Labels, Wanted, classes_of
 from service.datasets.roles import Roles
 from service.datasets.tables import WrongKey, content
+from service.display import memory_here
 from service.errors import DataError
 from service.spec.errors import listed
 
 _FEATURES, _LABELS = ("features", "x", "X"), ("labels", "y", "Y")
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DAMAGE = (  # all that zipfile and NumPy raise on bytes that are not theirs
+    ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, RuntimeError, NotImplementedError,
+    MemoryError, OverflowError, SyntaxError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+_MOST_AXES = 8
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -48,12 +57,37 @@ def read_features(file: Path, width: int, gaps: bool = False, image_shape: tuple
 
 
 def _npz(file: Path) -> dict[str, np.ndarray]:
+    """Every array of the file. Raises DataError before unpacking more than fits into memory."""
     data = content(file)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _require_memory(sum(member.file_size for member in archive.infolist()), file.name)
+            return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
+    except _DAMAGE:
         raise DataError(f"{file.name}: this is not an .npz file of plain arrays, or it is damaged") from None
+
+
+def _array(data: bytes) -> np.ndarray:
+    """The array in an .npy file. Raises ValueError if its header does not fit what follows it: NumPy would make room
+    for whatever the header says."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(version)
+    shape, _, dtype = _HEADERS[version](stream)
+    if (
+        dtype.hasobject
+        or any(side < 0 for side in shape)
+        or math.prod(shape) * dtype.itemsize != len(data) - stream.tell()
+    ):
+        raise ValueError(shape)
+    array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def _require_memory(size: int, name: str) -> None:
+    if size > memory_here():
+        raise DataError(f"{name}: it unpacks to {size:,} bytes, more than the memory of this machine")
 
 
 def _named(arrays: Mapping[str, np.ndarray], names: tuple[str, ...], file: str) -> np.ndarray:
@@ -168,9 +202,12 @@ def _idx(file: Path) -> np.ndarray:
             dtype = np.dtype(_IDX_TYPES[kind])
             shape = tuple(int.from_bytes(stream.read(4), "big") for _ in range(axes))
             size = math.prod(shape) * dtype.itemsize
-            body = stream.read(size + 1) if zeros == b"\0\0" and size <= 2**36 else b""
+            if zeros == b"\0\0":
+                _require_memory(size, file.name)
+            body = stream.read(size + 1) if zeros == b"\0\0" else b""
     except (KeyError, ValueError, OSError, EOFError, zlib.error, TypeError):
         raise DataError(f"{file.name}: this is not an idx file, or it is damaged") from None
-    if zeros != b"\0\0" or len(body) != size or not axes:
-        raise DataError(f"{file.name}: this is not an idx file, or it was cut off: its header says {shape}")
+    if zeros != b"\0\0" or len(body) != size or not 0 < axes <= _MOST_AXES or not size:
+        shown = " × ".join(map(str, shape[:_MOST_AXES]))
+        raise DataError(f"{file.name}: this is not an idx file, or it was cut off: its header says {shown}")
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))

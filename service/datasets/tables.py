@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -170,9 +172,17 @@ def _read_parquet(file: Path) -> Table:
 
     data = content(file)
     try:
-        return Table(file.name, pl.read_parquet(io.BytesIO(data)))
+        if _survives(file):
+            return Table(file.name, pl.read_parquet(io.BytesIO(data)))
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException):
-        raise DataError(f"{file.name}: this is not a Parquet file, or it is damaged") from None
+        pass  # it was changed in this moment
+    raise DataError(f"{file.name}: this is not a Parquet file, or it is damaged")
+
+
+def _survives(file: Path) -> bool:
+    """Whether a process of its own can read the Parquet file. Over some damage Polars ends its whole process."""
+    command = [sys.executable, "-P", "-c", "import polars, sys; polars.read_parquet(sys.argv[1])", str(file.absolute())]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0
 
 
 def _read_csv(file: Path, delimiter: str) -> Table:

@@ -65,34 +65,39 @@ _COLUMNS: dict[str, Any] = {
     **{name: getattr(Run, name) for name in ("id", "name", "state", "queue", "priority", "worker", "epoch", "epochs")},
     **{name: getattr(Run, name) for name in ("created", "started", "finished", "error")},
     "attempts": Run.attempt,
+    "cloned_from": Run.cloned_from,
     "dataset": Run.dataset_sha256,
     "weights": Run.weights_sha256,
     "duration": type_coerce(func.coalesce(Run.finished, now()), Double) - type_coerce(Run.started, Double),
 }
-_MAY_BE_NULL = {"worker", "started", "finished", "error", "weights", "duration"}
+_MAY_BE_NULL = {"cloned_from", "worker", "started", "finished", "error", "weights", "duration"}
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 
 
 def condition(text: str) -> ColumnElement[bool]:
-    """What `select(Run).where(…)` takes, never NULL for any run. Raises ExpressionError for what is no expression."""
+    """What `select(Run).where(…)` takes; a statement that does not name Run needs `select_from(Run)`.
+
+    Raises ExpressionError for a text that is no expression.
+    """
     return compiled(parse(text))
 
 
 def value(text: str) -> ColumnElement[Any]:
     """The value of a field, such as `best(val_loss)`, `created` or `train.epochs`, to sort by or to select.
 
-    It is NULL where the run has none; the databases put NULL at different ends, so sort with `nulls_last()`. A run may
-    have several tags: those are no value. Raises ExpressionError.
+    It is NULL where the run has none; the databases put NULL at different ends, so sort with `nulls_last()`. A key that
+    may be of several kinds counts where it is a text. Raises InputError for a text that names no single value.
     """
     field = parse_field(text)
     if isinstance(field, Tag):
         raise InputError("a run may have several tags, so 'tag' is no value to sort by")
     if isinstance(field, Key) and not field.kinds:
         raise InputError(f"{field} is no single value; name one inside of it")
-    kind = next(kind for kind in (Kind.TEXT, Kind.TRUTH, *Kind) if kind in field.kinds)
-    return _value(field, kind)
+    if Kind.TEXT in field.kinds:
+        return Ordered(_value(field, Kind.TEXT))
+    return _value(field, next(iter(field.kinds)))
 
 
 def compiled(expression: Expression) -> ColumnElement[bool]:

@@ -28,6 +28,7 @@ COLUMNS = {
         Column("epoch", Kind.NUMBER),
         Column("epochs", Kind.NUMBER),
         Column("attempts", Kind.NUMBER),
+        Column("cloned_from", Kind.NUMBER),
         Column("created", Kind.TIME),
         Column("started", Kind.TIME),
         Column("finished", Kind.TIME),

@@ -224,7 +224,7 @@ class _Parser:
     def value(self, field: Field, operator: str) -> Value:
         token = self.next
         if token.kind == "name":
-            raise self.wrong(token, f"a text stands in quotes: '{token.value}'")
+            return self.word(field, token, operator)
         if token.value == "null" and token.kind == "keyword":
             raise self.wrong(token, f"nothing compares with null; write '{field} is null'")
         if token.kind not in ("number", "text") and token.value not in ("true", "false"):
@@ -238,13 +238,21 @@ class _Parser:
             raise self.mismatch(field, token)
         return token.value == "true"
 
+    def word(self, field: Field, token: Token, operator: str) -> Value:
+        """A word without quotes, as in state = queued: a text where texts are compared."""
+        if Kind.TEXT not in field.kinds:
+            sentence = f"{field} is compared with {_words(field)}, not with another name: '{token.value}'"
+            raise self.wrong(token, f"{sentence}; a text stands in quotes")
+        self.take()
+        return self.quoted(field, token, operator)
+
     def number(self, field: Field, token: Token) -> Value:
         if not field.kinds & {Kind.NUMBER, Kind.DURATION}:
             raise self.mismatch(field, token)
         number = float(token.value)
         if abs(number) == float("inf"):
             raise self.wrong(token, "this number is too large")
-        whole = token.value.lstrip("+-").isdigit() and abs(number) <= _LARGEST_WHOLE
+        whole = token.value.lstrip("+-").isdigit() and abs(int(token.value)) <= _LARGEST_WHOLE
         return int(token.value) if whole else number
 
     def quoted(self, field: Field, token: Token, operator: str) -> Value:
@@ -257,9 +265,7 @@ class _Parser:
         if Kind.DURATION in field.kinds:
             seconds = values.duration(token.value)
             if seconds is None:
-                raise self.wrong(
-                    token, f"{shown(token.value)} is no duration; write a number of seconds, '5 min', '2 h'"
-                )
+                raise self.wrong(token, f"{shown(token.value)} is no duration; write seconds, or '5 min'")
             return seconds
         if Kind.TEXT not in field.kinds:
             raise self.mismatch(field, token)

@@ -45,7 +45,7 @@ class Tag:
     """The run's tags. A run may have several, so = and `like` ask whether one of them fits."""
 
     kinds = frozenset({Kind.TEXT})
-    choices: tuple[str, ...] = ()
+    choices = ()
 
     def __str__(self) -> str:
         return "tag"

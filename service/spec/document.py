@@ -22,6 +22,7 @@ MOST_NODES = 20_000  # after expanding aliases, too: ten lines of aliases to ali
 MOST_LEVELS = 32
 
 _TAG = "tag:yaml.org,2002:"
+_UNSTORABLE = "a NUL or half a surrogate pair, which cannot be stored"
 
 
 class _Loader(yaml.SafeLoader):
@@ -191,16 +192,19 @@ class _Reader:
         for key, item in node.value:
             line, column = _place(key)
             place = f"{self.document.source}:{line}:{column}"
+            name = _joined(key.value) if isinstance(key, yaml.ScalarNode) else ""
             if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
                 scalar = isinstance(key, yaml.ScalarNode)
                 what = f"{key.value[:20] or 'nothing'}; put it in quotes" if scalar else "a list or mapping"
                 self.problems.append(Problem(place, path, f"a key must be a word, got {what}", line, column))
-            elif key.value in values:
-                first = self.document.marks[(*path, key.value)].key[0]
-                sentence = f"key {shown(key.value)} stands here a second time (first in line {first}); remove one"
+            elif name is None:
+                self.problems.append(Problem(place, path, f"the key holds {_UNSTORABLE}", line, column))
+            elif name in values:
+                first = self.document.marks[(*path, name)].key[0]
+                sentence = f"key {shown(name)} stands here a second time (first in line {first}); remove one"
                 self.problems.append(Problem(place, path, sentence, line, column))
             else:
-                values[key.value] = self.value(item, (*path, key.value), key)
+                values[name] = self.value(item, (*path, name), key)
         return values
 
     def _scalar(self, node: yaml.ScalarNode, path: Path, convert: Callable[[str], Any]) -> Any:
@@ -212,8 +216,8 @@ class _Reader:
             return self._complain(path, f"expected a finite number, got {shown(node.value)}")
         if isinstance(value, int) and abs(value) >= 2**63:
             return self._complain(path, "this whole number is too large")
-        if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
-            return self._complain(path, "the text holds a NUL or half a surrogate pair, which cannot be stored")
+        if isinstance(value, str) and (value := _joined(value)) is None:
+            return self._complain(path, f"the text holds {_UNSTORABLE}")
         return value
 
     def _complain(self, path: Path, sentence: str) -> None:
@@ -222,6 +226,14 @@ class _Reader:
 
 def _place(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _joined(text: str) -> str | None:
+    """The text with every surrogate pair (as JSON escapes marks beyond U+FFFF) joined, or None if it has no meaning."""
+    try:
+        return None if "\0" in text else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return None
 
 
 def _int(text: str) -> int:

@@ -39,7 +39,7 @@ class SpecError(InputError):
         lines = [str(problem) for problem in self.problems[:SHOWN]]
         if len(self.problems) > SHOWN:
             lines.append(f"… and {len(self.problems) - SHOWN} more")
-        super().__init__("\n".join(lines))
+        super().__init__(*lines)
 
 
 def dotted(path: Iterable[str | int]) -> str:

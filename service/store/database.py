@@ -19,9 +19,9 @@ from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, Progr
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, Unreachable
-from service.settings import without_secrets
 from service.store.tables import SCHEMA
-from service.store.turns import COURTESY, TurnMissed, Turns
+from service.store.turns import COURTESY, Turns
+from service.urls import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,6 @@ ADVICE = {  # by a part of what SQLite or the system said
     "unable to open database file": RIGHTS,
     "No such file": RIGHTS,
     "is locked": "written: {cause}, for 30 seconds by now; does another program keep it open, or a stopped process?",
-    "without a break": "written: {cause}; try again, and see what keeps them so long",
     "malformed": "read: {cause}; go back to a copy of it, or see what `sqlite3 FILE .recover` can save",
 }
 UNUSABLE = ("file is not a database", "malformed")  # what SQLite does not call an OperationalError
@@ -141,7 +140,7 @@ class Database:
             if self._logged() > LOG_LIMIT:
                 with self.turn():
                     self._copy_back()
-        except (TurnMissed, sqlite_module().Error) as error:
+        except sqlite_module().Error as error:
             log.warning("the log of %s could not be emptied: %s; the next to write tries again", self.file, error)
 
     def _copy_back(self) -> None:
@@ -152,7 +151,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, TurnMissed) as error:
+        except OperationalError as error:
             raise DatabaseUnreachable(self.url, error) from error
         except DatabaseError as error:
             if isinstance(error, ProgrammingError | InternalError) or any(part in str(error) for part in UNUSABLE):

@@ -89,7 +89,7 @@ class Base(DeclarativeBase):
 
 
 class Blob(Base):
-    """Bytes too large for a row: a checkpoint, weights or a dataset, in chunks of 4 MiB."""
+    """Bytes too large for a row: a checkpoint, weights or a dataset, in chunks of 1 MiB."""
 
     __tablename__ = "blobs"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - a late pointer must never meet a reused number

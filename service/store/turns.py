@@ -3,7 +3,10 @@
 SQLite has a waiting writer look again after pauses of up to 100 ms, and whoever has just written takes the lock again
 between two looks: behind one that stages a large blob the others would wait for seconds. Here they stand in a line that
 the system keeps, for locks on files beside the database: it wakes the next one at once, and takes back what a killed
-process held. SQLite's own lock stays what keeps the data whole.
+process held.
+
+All this is a courtesy. SQLite's own lock is what keeps the data whole, and whoever has waited in vain for his turn goes
+on without it: the one in front may be frozen.
 """
 
 from __future__ import annotations
@@ -11,17 +14,11 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-PATIENCE = 30.0  # seconds, as SQLite's own
-COURTESY = 2.0  # seconds; a lease must be renewed between two chunks
-
-
-class TurnMissed(Exception):
-    """The turn did not come, or could not be asked for; the reason is for a person."""
+COURTESY = 2.0  # seconds; so long that it is seldom too short, so short that a lease is renewed in spite of it
 
 
 class Turns:
@@ -37,40 +34,33 @@ class Turns:
         self._turn, self._next, self._large = (Path(f"{database}-{name}") for name in ("turn", "next", "large"))
 
     @contextmanager
-    def take(self) -> Iterator[None]:
-        """Wait for one's turn and have it while the block runs; raises TurnMissed."""
-        deadline = time.monotonic() + PATIENCE
+    def take(self) -> Iterator[bool]:
+        """Wait for one's turn and have it while the block runs. False: it did not come, and the block runs without."""
         with ExitStack() as held:
-            with _locked(self._next, deadline):
-                held.enter_context(_locked(self._turn, deadline))
-            yield
+            with _locked(self._next, COURTESY):
+                mine = held.enter_context(_locked(self._turn, COURTESY))
+            yield mine
 
     @contextmanager
     def alone(self, patience: float = COURTESY) -> Iterator[bool]:
-        """Be the one who writes much; the turns for it are taken inside. False when another has been it for all one's
-        patience: the block runs all the same, for this is a courtesy, and that other one may be frozen."""
-        with ExitStack() as held:
-            try:
-                held.enter_context(_locked(self._large, time.monotonic() + patience))
-                alone = True
-            except TurnMissed:
-                alone = False
-            yield alone
+        """Be the one who writes much; the turns for it are taken inside. False: another is, and the block runs too."""
+        with _locked(self._large, patience) as mine:
+            yield mine
 
 
 _open: set[int] = set()  # the files that this process has locked or waits for
 
 
 @contextmanager
-def _locked(file: Path, deadline: float) -> Iterator[None]:
+def _locked(file: Path, patience: float) -> Iterator[bool]:
     try:
         handle = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise TurnMissed(error.strerror) from error
+    except OSError:  # a full or a read-only disk: SQLite will say so, and of what
+        yield False
+        return
     _open.add(handle)
     try:
-        _lock(handle, deadline)
-        yield
+        yield _lock(handle, patience)
     finally:
         if handle in _open:  # else this is a forked child, and the lock its parent's
             _open.discard(handle)
@@ -78,16 +68,15 @@ def _locked(file: Path, deadline: float) -> Iterator[None]:
             os.close(handle)
 
 
-def _lock(handle: int, deadline: float) -> None:
+def _lock(handle: int, patience: float) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if time.monotonic() >= deadline:
-            raise _missed() from None
-        _wait(handle, deadline)
+        return patience > 0 and _wait(handle, patience)
+    return True
 
 
-def _wait(handle: int, deadline: float) -> None:
+def _wait(handle: int, patience: float) -> bool:
     """In a thread, for flock knows no deadline. One that is left behind gets its lock for a file that is closed by
     then, and the lock ends with it."""
     locked = threading.Event()
@@ -97,12 +86,7 @@ def _wait(handle: int, deadline: float) -> None:
         locked.set()
 
     threading.Thread(target=wait, name=f"waits for {handle}", daemon=True).start()
-    if not locked.wait(max(0.0, deadline - time.monotonic())):
-        raise _missed()
-
-
-def _missed() -> TurnMissed:
-    return TurnMissed(f"others have been writing to it for {PATIENCE:g} s without a break")
+    return locked.wait(patience)
 
 
 def _forget() -> None:

@@ -9,9 +9,10 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, select_autoescape
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.base import RequestResponseEndpoint
 
 from service.client import Client
-from service.errors import Unreachable
+from service.errors import TrainyardError
 from service.metrics import registry
 from service.web.overview import overview
 
@@ -29,21 +30,27 @@ def web_app(client: Client) -> FastAPI:
     templates = Jinja2Templates(env=environment)
     metrics = registry(client)
 
-    @app.exception_handler(Unreachable)
-    def unreachable(request: Request, error: Unreachable) -> Response:
-        return JSONResponse({"title": "A service cannot be reached", "status": 503, "detail": str(error)}, 503)
+    @app.exception_handler(TrainyardError)  # a service that is away, a database that was upgraded under us
+    def unable(request: Request, error: TrainyardError) -> Response:
+        return JSONResponse({"title": "The yard cannot answer", "status": 503, "detail": str(error)}, 503)
+
+    @app.middleware("http")
+    async def protected(request: Request, answer: RequestResponseEndpoint) -> Response:
+        response = await answer(request)
+        response.headers.update(HEADERS)
+        return response
 
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "overview.html", overview(client), headers=HEADERS)
+        return templates.TemplateResponse(request, "overview.html", overview(client))
 
     @app.get("/style.css")
     def style() -> Response:
-        return Response(environment.get_template("style.css").render(), media_type="text/css", headers=HEADERS)
+        return Response(environment.get_template("style.css").render(), media_type="text/css")
 
     @app.get("/live.js")
     def live() -> Response:
-        return Response(environment.get_template("live.js").render(), media_type="text/javascript", headers=HEADERS)
+        return Response(environment.get_template("live.js").render(), media_type="text/javascript")
 
     @app.get("/metrics")
     def scrape() -> Response:

@@ -32,6 +32,15 @@ def test_imports_go_one_way(package):
     assert {(file, name) for file, name in imports(package) if name in forbidden} == set()
 
 
+def test_expressions_stand_on_the_store_and_the_spec_alone():
+    """They serve the command line, the page and Python alike, so they know none of them."""
+    names = set()
+    for file in (PROJECT / "service" / "expressions").glob("*.py"):
+        found = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        names |= {".".join(name.split(".")[:2]) for name in found if name.startswith("service.")}
+    assert names == {"service.errors", "service.expressions", "service.spec", "service.store"}
+
+
 def test_the_network_needs_numpy_and_nothing_else():
     allowed = sys.stdlib_module_names | {"nn", "numpy"}
     assert {(file, name) for file, name in imports("nn") if name not in allowed} == set()

@@ -239,6 +239,24 @@ def test_the_list_fits_80_columns_and_is_filtered(cli):
         assert [line.split()[0] for line in cli("runs", "list", *flags).out.splitlines()[1:]] == found
     assert cli("runs", "list", "--limit", 2).err == "there are more: --before 4, or --limit\n"
     assert cli("runs", "list", "--tag", "none").err == "no run fits\n"
+    assert cli("runs", "list", "--where", "tag = 'none'").err == "no run fits\n"
+
+
+def test_runs_are_asked_for_by_an_expression(cli):
+    def numbers(expression):
+        return [run["id"] for run in cli("runs", "list", "--json", "--where", expression).json]
+
+    assert numbers("best(val_accuracy) > 0 and state = 'completed' and optimizer.adam.learning_rate > 0") == [1]
+    assert numbers("created > '1 h ago' and not state in ('completed', 'failed')") == [5, 4, 3]
+    assert cli("runs", "list", "--where", "id > 1", "--limit", 2).err == "there are more: --before 4, or --limit\n"
+
+
+def test_a_wrong_expression_is_told_with_a_mark_at_its_place(cli):
+    answer = cli("runs", "list", "--where", "id > 0 and state = 'complete'")
+    assert (answer.code, answer.out) == (2, "")
+    first, second, third = answer.err.splitlines()
+    assert first.startswith("error: column 20: state is never 'complete'; did you mean 'completed'?")
+    assert (second, third) == ("  id > 0 and state = 'complete'", "                     ^^^^^^^^^^")
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,10 @@ def test_runs_are_listed_newest_first_filtered_and_by_pages(client):
     assert numbers(queue="night") == [5]
     assert numbers(tag="try") == [1]
     assert numbers(before=4, limit=2) == [3, 2]
+    assert numbers(where="tag = 'try' or queue = 'night'") == [5, 1]
+    assert numbers(where="epoch >= 0", states=["queued", "completed"], limit=1) == [5]
+    with pytest.raises(InputError, match="column 1: there is no field 'los'; did you mean 'loss'"):
+        client.runs(where="los < 1")
     assert client.counts() == {
         "queued": 1, "running": 1, "paused": 0, "completed": 1, "failed": 1, "cancelled": 1,
     }  # fmt: skip

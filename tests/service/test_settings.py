@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import InputError
-from service.settings import LONGEST_SOCKET_PATH, Settings, load_settings, without_secrets, write_once
+from service.settings import LONGEST_SOCKET_PATH, Settings, load_settings, write_once
+from service.urls import without_secrets
 from tests.yard import ROOT, TIMEOUT
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from service.store import blobs, turns
-from service.store.database import Database, DatabaseUnreachable, sqlite_module
+from service.store.database import Database, sqlite_module
 from service.store.turns import Turns
 from tests.servers import eventually
 
@@ -129,7 +129,6 @@ def test_of_many_that_stage_blobs_one_is_before_a_small_write(file):
 
 
 def test_a_killed_process_gives_its_turn_back(database, monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 5.0)
 
     def hold(ready):
         with database.write(large=True):
@@ -137,13 +136,16 @@ def test_a_killed_process_gives_its_turn_back(database, monkeypatch):
             signal.pause()
 
     with child(hold):
-        pass
-    with database.write(large=True) as session:
-        session.execute(text("UPDATE runs SET epoch = 1"))
+        assert_taken(database, taken=True)
+    assert_taken(database, taken=False)
+
+
+def assert_taken(database, *, taken):
+    with Turns(database.file).alone(0.2) as large, Turns(database.file).take() as mine:
+        assert (large, mine) == (not taken, not taken)
 
 
 def test_a_child_that_outlives_its_killed_parent_does_not_keep_its_turn(database, monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 5.0)
     reads, writes = os.pipe()
 
     def hold(ready):
@@ -158,25 +160,31 @@ def test_a_child_that_outlives_its_killed_parent_does_not_keep_its_turn(database
     with child(hold):
         grandchild = int(os.read(reads, 20))
     try:
-        with database.write(large=True) as session:
-            session.execute(text("UPDATE runs SET epoch = 1"))
+        assert_taken(database, taken=False)
     finally:
         os.kill(grandchild, signal.SIGKILL)
         os.close(reads)
         os.close(writes)
 
 
-def test_a_turn_that_does_not_come_is_told_and_not_had_later(database, monkeypatch):
-    monkeypatch.setattr(turns, "PATIENCE", 0.2)
-    with Turns(database.file).take():
-        late = Database(database.url)
-        expected = r"trainyard\.db cannot be written: others have been writing to it for 0.2 s .*; try again"
-        with pytest.raises(DatabaseUnreachable, match=expected), late.write():
-            pytest.fail("two have the turn")
-        late.dispose()
-    monkeypatch.undo()
-    with database.write() as session:
-        session.execute(text("UPDATE runs SET epoch = 1"))
+@pytest.mark.parametrize("place", ["turn", "next", "large"])
+def test_whoever_is_frozen_in_the_line_keeps_nobody_from_writing(database, monkeypatch, place):
+    monkeypatch.setattr(turns, "COURTESY", 0.05)
+    monkeypatch.setattr("service.store.database.COURTESY", 0.05)
+    with turns._locked(Path(f"{database.file}-{place}"), 0.0) as mine:
+        assert mine
+        other = Database(database.url)
+        for large in (False, True):
+            with other.write(large=large) as session:
+                session.execute(text("UPDATE runs SET epoch = 1"))
+        other.dispose()
+
+
+def test_a_turn_that_did_not_come_is_not_had_later(database, monkeypatch):
+    monkeypatch.setattr(turns, "COURTESY", 0.05)
+    with Turns(database.file).take() as first, Turns(database.file).take() as second:
+        assert (first, second) == (True, False)
+    assert_taken(database, taken=False)
 
 
 def log_size(database):
@@ -270,22 +278,6 @@ def test_a_small_write_does_not_wait_for_who_stages_a_blob_and_is_not_writing(da
         small_writes(database, 3)
         assert log_size(database) > 0
     small_writes(database, 1)
-
-
-@pytest.mark.timeout(25)  # with the patience that a turn deserves it would take longer
-def test_a_frozen_process_keeps_no_other_from_staging(database, monkeypatch):
-    """It may be frozen between two turns, while it empties the log; the others' leases must go on being renewed."""
-    monkeypatch.setattr("service.store.database.COURTESY", 0.05)
-
-    def hold(ready):
-        with Turns(database.file).alone():
-            ready()
-            signal.pause()
-
-    with child(hold):
-        blob_id = blobs.stage(database, b"some bytes")
-        with database.read() as session:
-            assert blobs.load(session, blob_id) == b"some bytes"
 
 
 def test_who_writes_much_is_alone_in_it_and_who_writes_little_is_not(database):
