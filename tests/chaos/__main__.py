@@ -31,7 +31,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, help="for each database")
     parser.add_argument("--only", action="append", choices=sorted(FAULTS), metavar="FAULT", help="may be repeated")
     parser.add_argument("--short", action="store_true", help="short leases and short runs, for every change")
-    parser.add_argument("--write", action="store_true", help="write the section of benchmarks/RESULTS.md")
+    parser.add_argument("--write", action="store_true", help="write a section of benchmarks/RESULTS.md")
     return parser.parse_args()
 
 
@@ -54,16 +54,16 @@ def failures(outcome: Outcome) -> list[str]:
 def main() -> int:
     options = parsed()
     calm: dict[str, Result] = {}
-    texts, failed = [], []
+    failed = []
     with interruptible():
         for plan in plans(options):
             outcome = trial.run(plan, calm)
-            texts.append(report.told(outcome))
-            print(f"\n{texts[-1]}\n", flush=True)
+            text = report.told(outcome)
+            print(f"\n{text}\n", flush=True)
             failed += failures(outcome)
-    if options.write and not failed:
-        command = f"python -m tests.chaos {' '.join(sys.argv[1:])}, seed {options.seed}"
-        write_section("Chaos", "\n\n".join([circumstances(["celery", "sqlalchemy", "numpy"], command), *texts]))
+            if options.write and not failures(outcome):
+                facts = circumstances(["celery", "sqlalchemy", "numpy"], plan.command)
+                write_section(f"Chaos: {report.NAMES[plan.database]}", f"{facts}\n\n{text}")
     for sentence in failed:
         print(f"error: {sentence}", file=sys.stderr)
     return 1 if failed else 0
