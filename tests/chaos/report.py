@@ -20,7 +20,7 @@ def _figures(outcome: Outcome) -> str:
         ["faults struck", f"{sum(outcome.struck.values())}"],
         ["runs, all completed, with the bytes of undisturbed ones", f"{outcome.runs}"],
         *([f"attempts {name}", f"{number}"] for name, number in sorted(outcome.attempts.items())),
-        ["… of these lost though no fault had chosen them", f"{outcome.others}"],
+        ["attempts lost that no fault had chosen: a disk was full", f"{outcome.others}"],
         ["accepted writes of attempts, all of the run's holder", f"{outcome.writes:,}"],
         ["looks at the database meanwhile", f"{outcome.looks:,}"],
         ["work repeated", f"{twice:.0f} s beside {whole:.0f} s of training ({_share(twice, whole)})"],

@@ -219,6 +219,11 @@ def _judge(scene: Scene, calm: dict[str, Result], outcome: Outcome) -> None:
     outcome.others = recoveries.check_others(scene.blows, attempts, findings)
     outages = _merged(scene.blows.outages + scene.watcher.outages)
     outcome.recoveries = recoveries.recoveries(scene.blows, attempts, outages)
+    for one in sorted(outcome.recoveries, key=lambda one: -one.trains)[:5]:
+        print(
+            f"run {one.blow.run_id} attempt {one.blow.number}, {one.blow.kind}: {one.noticed:.1f} s until it was "
+            f"queued, {one.trains:.1f} s until it trained again (pause {one.pause:.0f} s, outage {one.outage:.1f} s)"
+        )
     recoveries.check(outcome.recoveries, outcome.plan.lease, SPARE, findings)
     outcome.repeated = recoveries.repeated(scene.blows, attempts)
     outcome.trained = sum(one.seconds for own in attempts.values() for one in own)
