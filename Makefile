@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench-training bench-service bench-writers clean
+.PHONY: demo test check docs bench-training bench-service bench-writers chaos chaos-short clean
 
 demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
@@ -29,6 +29,12 @@ bench-service: .venv/dev  ## latency, submits and overhead of the service
 
 bench-writers: .venv/dev  ## eight writers at full speed, beside one that stages blobs
 	$(BIN)/python benchmarks/writers.py $(ARGS)
+
+chaos: .venv/dev  ## every known fault on a yard of either database, twenty minutes; see tests/chaos
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-short: .venv/dev  ## the same with short leases and one seed, about two minutes
+	$(BIN)/python -m tests.chaos --short --seed 1 $(ARGS)
 
 clean:  ## remove the virtual environment and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

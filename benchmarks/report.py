@@ -20,8 +20,8 @@ WIDTH = 100
 RESULTS = Path(__file__).parent / "RESULTS.md"
 INTRODUCTION = """# Results
 
-Written by `benchmarks/training.py`, `mnist.py`, `service.py` and `writers.py` with `--write`; see
-[README.md](README.md) for what each number means. The good and the bad ones.
+Written by `benchmarks/training.py`, `mnist.py`, `service.py` and `writers.py` with `--write`, and, what concerns chaos,
+by `python -m tests.chaos --write`; see [README.md](README.md) for what each number means. The good and the bad ones.
 """
 
 
@@ -49,11 +49,11 @@ def geometric_mean(values: Sequence[float]) -> float:
     return statistics.geometric_mean(values) if values else float("nan")
 
 
-def circumstances(packages: Sequence[str]) -> str:
-    """When, on what and with what; no path and no name of a host."""
+def circumstances(packages: Sequence[str], command: str = "") -> str:
+    """When, on what and with what; no path and no name of a host. `command`: unless it is a file of this folder."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    command = command or shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     return (
         f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, `{command}`\n"
         f"- {_processor()}, {os.cpu_count()} cores; load averages at the end {load}\n"

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -73,12 +73,12 @@ class Yard:
         self.wait_for(lambda: any(w.name == name and w.slots == slots for w in self.client.workers()), program)
         return program
 
-    def start(self, module: str, *arguments: str) -> Program:
-        """A program of this yard; what it says goes to `output.log` in the home."""
+    def start(self, module: str, *arguments: str, before: Sequence[str] = (), **variables: str) -> Program:
+        """A program of this yard; what it says goes to `output.log` in the home. `before`: a command that runs it."""
         self.home.mkdir(parents=True, exist_ok=True)
         with self.output.open("ab") as output:
             program = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], cwd=ROOT, env=self.environment,
+                [*before, sys.executable, "-m", module, *arguments], cwd=ROOT, env=self.environment | variables,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         self.programs.append(program)
@@ -229,6 +229,18 @@ def clean_environment() -> dict[str, str]:
 def parent(pid: int) -> int:
     """The process that started this one (Linux)."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def descendants(pid: int) -> list[int]:
+    """The process and all that it and its children have started, parents first (Linux)."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended
+            children.setdefault(parent(int(entry.name)), []).append(int(entry.name))
+    found = [pid]
+    for known in found:
+        found += children.get(known, [])
+    return found
 
 
 @lru_cache(maxsize=1)

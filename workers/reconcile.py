@@ -33,6 +33,7 @@ class Reconciler:
         worker: str,
         lease_seconds: float,
         *,
+        heartbeat_seconds: float = 0.0,
         exits: Exits | None = None,
         suspect_after: int = 0,
     ) -> None:
@@ -44,6 +45,8 @@ class Reconciler:
         self._suspect_after = suspect_after
         self._dead_since: dict[int, float] = {}  # processes, whose exit nobody has told yet
         self._judge_after = time.monotonic() + JUDGE_SECONDS
+        self._longest_gap = lease_seconds / 2 + 2 * heartbeat_seconds  # between two looks at the leases
+        self._looked = time.monotonic()
         self._reap_after = time.monotonic() + lease_seconds
         self._collect_after = time.monotonic() + COLLECT_SECONDS
         self.runs_lost = 0
@@ -53,8 +56,7 @@ class Reconciler:
         slots could not renew either."""
         try:
             self._lose_dead_slots()
-            if time.monotonic() > self._reap_after:
-                self._lose_expired()
+            self._lose_expired()
             if self._suspect_after and time.monotonic() > self._judge_after:
                 self._judge_after = time.monotonic() + JUDGE_SECONDS
                 self._set_suspects_aside()
@@ -91,9 +93,21 @@ class Reconciler:
     def _lose_expired(self) -> None:
         with self._database.read() as session:
             gone = transitions.expired(session)
+        if not self._may_reap():
+            return
         for run_id, attempt, worker in gone:
             reason = f"worker {worker} was silent for {self._lease_seconds:g} s"
             self._lose(run_id, attempt, reason, expired=True)
+
+    def _may_reap(self) -> bool:
+        """Whether the leases that have just been read count. Not after a gap: whatever kept us from looking, an outage
+        that others met before us, a database that answered late, a machine that slept, kept the slots from renewing.
+        """
+        now = time.monotonic()
+        gap, self._looked = now - self._looked, now
+        if gap > self._longest_gap:
+            self._reap_after = now + self._lease_seconds
+        return now > self._reap_after
 
     def _lose(
         self, run_id: int, attempt: int, reason: str, exit_signal: str | None = None, *, expired: bool = False

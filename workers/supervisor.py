@@ -74,11 +74,11 @@ class Supervisor:
         self._ending.listen()
         self._database.require_schema()
         self._tickets.ping()
-        self.name = self.name or self._free_name()
+        self._take_a_name()
         folder = self._settings.home / "metrics" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         registry, self._collector = metrics.registry(str(folder))
-        self._register(self._serve_metrics(registry))
+        self._register(self._serve_metrics(registry))  # again, for now others may know where the figures are
         for left in folder.iterdir():  # by a worker of our name that was killed
             left.unlink()
         try:
@@ -93,7 +93,8 @@ class Supervisor:
         self._watch = Watch(self._database, self.name, self._queues)
         self._reconciler = Reconciler(
             self._database, self._tickets, self.name, self._settings.lease_seconds,
-            exits=self._celery.exits, suspect_after=self._settings.suspect_after,
+            heartbeat_seconds=self._settings.heartbeat_seconds, exits=self._celery.exits,
+            suspect_after=self._settings.suspect_after,
         )  # fmt: skip
         while not self._ending.wait(self._pause()):
             self._beat(self._celery)
@@ -103,6 +104,18 @@ class Supervisor:
         assert self._celery is not None
         soon = not self._celery.slots or self._reconciler.wonders
         return min(SOON_SECONDS, self._settings.heartbeat_seconds) if soon else self._settings.heartbeat_seconds
+
+    def _take_a_name(self) -> None:
+        """Register under the name that was given, or under a free one, which another worker may take at the same
+        instant."""
+        given = self.name
+        while True:
+            self.name = given or self._free_name()
+            try:
+                return self._register(None)
+            except store.WorkerNameTaken:
+                if given:
+                    raise
 
     def _free_name(self) -> str:
         """The host's name, or with the first number that no live worker has: host, host-2, host-3 …"""
@@ -119,7 +132,7 @@ class Supervisor:
         shown = platform.node() if host in ("0.0.0.0", "::") else host
         return f"http://{shown}:{server.server_port}/metrics"
 
-    def _register(self, metrics_url: str) -> None:
+    def _register(self, metrics_url: str | None) -> None:
         with self._database.write() as session:
             store.register(
                 session, name=self.name, host=platform.node(), pid=os.getpid(), slots=self._wanted_slots,

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DatabaseError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, Unreachable
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 # nobody has written meanwhile. Beyond the limit somebody makes sure of that, in a turn, with little left to copy.
 COPIED_BACK = 4 * 2**20  # bytes
 LOG_LIMIT = 32 * 2**20
+
+# A process that is frozen, or whose machine has lost its power, in the middle of a transaction holds the lock of its
+# run, and whoever wants to take the run away would wait for hours, until TCP notices. None of ours takes so long.
+IDLE_SECONDS = 10.0
 
 
 class DatabaseUnreachable(Unreachable):
@@ -150,7 +154,7 @@ class Database:
         except OperationalError as error:
             raise DatabaseUnreachable(self.url, error) from error
         except DatabaseError as error:
-            if isinstance(error, ProgrammingError) or any(part in str(error) for part in UNUSABLE):
+            if isinstance(error, ProgrammingError | InternalError) or any(part in str(error) for part in UNUSABLE):
                 raise DatabaseUnreachable(self.url, error) from error
             raise
 
@@ -236,4 +240,11 @@ def _write_ahead(connection: Any) -> None:
 
 def _postgresql(url: str) -> Engine:
     arguments = {"connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "tcp_user_timeout": 20_000}
-    return create_engine(url, pool_pre_ping=True, connect_args=arguments)
+    engine = create_engine(url, pool_pre_ping=True, connect_args=arguments)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: Any) -> None:
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS * 1000:.0f}ms'")
+        connection.commit()
+
+    return engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 
-from sqlalchemy import Double, func, select, type_coerce, update
+from sqlalchemy import Double, false, func, select, type_coerce, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -41,9 +41,13 @@ def register(
     metrics_url: str | None,
     lease_seconds: float,
 ) -> None:
-    """Announce a worker; one of the same name that is still alive elsewhere raises WorkerNameTaken."""
+    """Announce a worker; one of the same name that is still alive elsewhere raises WorkerNameTaken.
+
+    So does one that has announced itself since we looked: of two that start at once only one gets the name.
+    """
     known = session.get(Worker, name)
-    if known is not None and known.state in (READY, DRAINING) and may_run(known):
+    ours = known is not None and (known.host, known.pid) == (host, pid)
+    if known is not None and not ours and known.state in (READY, DRAINING) and may_run(known):
         silent = session.scalar(select(type_coerce(now(), Double) - type_coerce(Worker.last_seen, Double)).where(
             Worker.name == name))  # fmt: skip
         if (silent or 0.0) < lease_seconds:
@@ -54,7 +58,13 @@ def register(
     }  # fmt: skip
     upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     changes = {key: value for key, value in values.items() if key != "name"}
-    session.execute(upsert(Worker).values(values).on_conflict_do_update(index_elements=["name"], set_=changes))
+    as_seen = (Worker.host == known.host) & (Worker.pid == known.pid) if known is not None else false()
+    insertion = upsert(Worker).values(values)
+    taken = insertion.on_conflict_do_update(index_elements=["name"], set_=changes, where=as_seen).returning(Worker.name)
+    if session.scalar(taken) is None:
+        session.expire_all()
+        winner = session.get_one(Worker, name)
+        raise WorkerNameTaken(name, winner.host, winner.pid)
 
 
 def may_run(worker: Worker | WorkerRecord) -> bool:

@@ -6,8 +6,9 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 
+from service.store import database as store_database
 from service.store import history
 from service.store.database import Database, DatabaseUnreachable
 from service.store.tables import Run
@@ -42,6 +43,25 @@ def test_a_reader_neither_waits_for_a_writer_nor_sees_what_it_has_not_committed(
         session.flush()
         assert yard.ask(count) == 0
     assert yard.ask(count) == 1
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_whoever_stops_in_the_middle_of_a_transaction_does_not_hold_up_others_for_ever(yard, monkeypatch):
+    """Such as a frozen slot: its run could not be taken away, and every supervisor that tried would wait."""
+    run_id = yard.submit()
+    monkeypatch.setattr(store_database, "IDLE_SECONDS", 0.2)
+    frozen = Database(yard.database.url)
+
+    def stop_half_way_and_go_on():
+        with frozen.write() as session:
+            session.execute(update(Run).values(epoch=1))
+            yard.set(run_id, epoch=2)  # waits for the lock
+            session.execute(update(Run).values(epoch=3))
+
+    with pytest.raises(DatabaseUnreachable, match="idle"):
+        stop_half_way_and_go_on()
+    frozen.dispose()
+    assert yard.run(run_id).epoch == 2
 
 
 def test_writers_that_read_first_wait_for_each_other(yard):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from service.store import workers
 from service.store.clock import after
 from service.store.tables import Worker
 from service.store.workers import DRAIN, DRAINING, GONE, READY, STOP, STOPPED, NoSuchWorker, WorkerNameTaken
+from tests.servers import eventually
 
 LEASE = 60.0
 
@@ -86,6 +89,32 @@ def test_a_new_worker_does_not_inherit_the_wish_for_its_predecessor(yard):
     report(yard, state=STOPPED)
     register(yard, pid=8)
     assert report(yard, pid=8) == (2, None)
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)  # SQLite lets the second begin after the first
+@pytest.mark.parametrize("known", [False, True], ids=["a new name", "the name of one that has ended"])
+def test_of_two_workers_that_register_a_name_at_the_same_instant_one_gets_it(yard, known):
+    if known:
+        register(yard)
+        report(yard, state=STOPPED)
+    named = {"slots": 1, "queues": ["default"], "metrics_url": None, "lease_seconds": LEASE}
+    with ThreadPoolExecutor(1) as other:
+        with yard.database.write() as session:
+            workers.register(session, name="ada", host="here", pid=8, **named)
+            late = other.submit(register, yard, pid=9, host="there")
+            eventually(lambda: yard.ask(lambda asked: asked.scalar(text(WAITING))))
+        with pytest.raises(WorkerNameTaken, match="process 8 on here"):
+            late.result(10)
+    assert [worker.pid for worker in everyone(yard)] == [8]
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def test_a_worker_that_registers_again_keeps_its_name(yard):
+    register(yard)
+    register(yard, slots=3)
+    assert [(worker.name, worker.pid) for worker in everyone(yard)] == [("ada", 7)]
 
 
 def test_a_worker_nobody_registered_cannot_report(yard):

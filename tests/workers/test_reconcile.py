@@ -152,6 +152,20 @@ def test_after_an_outage_of_the_database_every_lease_gets_its_full_term_again(he
     assert state(here, run) == "queued"
 
 
+def test_after_a_time_in_which_nobody_looked_every_lease_gets_its_full_term_again(here, reconciler):
+    run = here.submit()
+    claim(here)
+    here.expire(run)
+    reconciler._looked -= LEASE  # its worker could not report itself, waited for an answer, or slept
+    reconciler.run()
+    assert state(here, run) == "running"
+    reconciler.run()
+    assert state(here, run) == "running"
+    reconciler._reap_after = time.monotonic()
+    reconciler.run()
+    assert state(here, run) == "queued"
+
+
 def test_a_lost_run_that_was_to_be_cancelled_is_cancelled(here, reconciler):
     run = here.submit()
     claim(here)
