@@ -216,6 +216,7 @@ def test_what_is_left_on_the_machine_is_found(ended, findings):
     left = subprocess.Popen([sys.executable, "-c", "input()", str(ended.home)], stdin=subprocess.PIPE)
     with left, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(ended.home / "a.sock"))
+        eventually(lambda: left.pid in ended.processes())  # it has no command line of its own before its program runs
         invariants.machine(ended, findings)
     ended_with = [sentence.partition(" of the yard")[0] for sentence in findings.sentences]
     assert ended_with == [

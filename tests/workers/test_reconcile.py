@@ -327,7 +327,7 @@ def test_the_name_of_a_worker_whose_process_died_on_this_machine_is_free_at_once
     register(here, "ada", dead_pid)
     register(here, "ada", os.getpid())
     with pytest.raises(WorkerNameTaken):
-        register(here, "ada", os.getpid())
+        register(here, "ada", os.getppid())
 
 
 @pytest.mark.parametrize("suspect_after", [0, 2, 3])

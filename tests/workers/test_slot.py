@@ -6,6 +6,7 @@ import sys
 import threading
 from functools import partial
 
+import numpy as np
 import pytest
 
 import nn
@@ -265,13 +266,17 @@ def test_a_run_beyond_its_time_fails_with_its_weights_and_its_checkpoint(here, b
     assert here.row(run).checkpoint_id is not None
 
 
+def mebibytes(size):
+    return f"{size // 2**20} MiB"
+
+
 @ONE
 def test_a_run_beyond_its_memory_fails_and_says_how_much_it_took(here, before_step):
-    hoard = []
-    run = here.submit("limits.memory=3 GiB")
+    hoard, limit = [], memory_taken() + 2**28
+    run = here.submit(f"limits.memory={mebibytes(limit)}")
 
     def takes():
-        hoard.append(b"1" * (3 * 2**30 - memory_taken() + 2**25))
+        hoard.append(b"1" * (limit - memory_taken() + 2**24))
         eventually(lambda: keeper_of(run).stop is Stop.LIMIT)
 
     before_step({5: takes})
@@ -279,7 +284,7 @@ def test_a_run_beyond_its_memory_fails_and_says_how_much_it_took(here, before_st
     hoard.clear()
     record = here.client.run(run)
     assert (record.state, record.error[:8]) == ("failed", "it took ")
-    assert record.error.endswith("of memory, more than limits.memory, 3.0 GiB")
+    assert f"of memory, more than limits.memory, {mebibytes(limit)}" in record.error
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux refuses memory to a process")
@@ -287,11 +292,13 @@ def test_a_run_beyond_its_memory_fails_and_says_how_much_it_took(here, before_st
 def test_a_run_that_asks_for_far_more_than_its_memory_is_refused_it_and_the_slot_has_its_freedom_back(
     here, before_step
 ):
-    run, after_it = here.submit("limits.memory=2 GiB"), here.submit()
-    before_step({5: lambda: bytearray(8 * 2**30)})
+    limit = mebibytes(memory_taken() + 2**29)
+    run, after_it = here.submit(f"limits.memory={limit}"), here.submit()
+    before_step({5: lambda: np.empty(2**33, np.uint8)})
     here.train()
-    assert here.client.run(run).error.startswith("out of memory: ")
-    assert bytearray(8 * 2**30)
+    sentence = f"out of memory: the network, the batch or the data is too large for limits.memory, {limit}"
+    assert here.client.run(run).error == sentence
+    assert np.empty(2**33, np.uint8).nbytes == 2**33
     here.train()
     assert here.client.run(after_it).state == "completed"
 
