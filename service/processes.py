@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -19,9 +19,16 @@ _PR_SET_PDEATHSIG = 1
 
 
 def spawn(
-    argv: Sequence[str | os.PathLike[str]], *, env: Mapping[str, str] | None = None, log: IO[bytes] | None = None
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
+    keep: Collection[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, so that Ctrl-C reaches only us; on Linux it gets SIGTERM when we die."""
+    """Start a program in a session of its own, so that Ctrl-C reaches only us; on Linux it gets SIGTERM when we die.
+
+    `keep`: the numbers of open files that it inherits.
+    """
     parent = os.getpid()
 
     def prepare() -> None:
@@ -37,6 +44,7 @@ def spawn(
         stdout=log,
         stderr=log,
         start_new_session=True,
+        pass_fds=keep,
         preexec_fn=prepare,
     )
 

@@ -50,6 +50,7 @@ def celery_app(broker_url: str) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
+        worker_enable_remote_control=False,  # whoever reaches the broker could end workers with it: see workers/line
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=options

@@ -38,6 +38,12 @@ class Settings(BaseSettings):
         10.0, ge=0, le=DAY, description="most seconds of training that a dead worker costs"
     )
     heartbeat_seconds: float = Field(1.0, gt=0, le=DAY, description="how often a supervisor reports and reconciles")
+    suspect_after: int = Field(
+        3,
+        ge=0,
+        le=1000,
+        description="runs that a worker loses and others complete, after which it gets no more; 0: never",
+    )
 
     @field_validator("home")
     @classmethod

@@ -14,10 +14,10 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from service.broker import EmbeddedBroker
 from service.client import Client
+from service.ending import AT_ONCE, Ending
 from service.errors import InputError, TrainyardError, Unreachable
 from service.processes import alive, exclusive, spawn, stop, wait_until
 from service.queue import Tickets
@@ -72,19 +72,18 @@ class Yard:
         self._settings = settings
         self._slots = slots
         self._client = Client(settings)
-        self._stopping = threading.Event()
+        self._ending = Ending(at_once=self._kill_worker)
         self._worker: subprocess.Popen[bytes] | None = None
 
     def run(self, ready: Callable[[YardState], None]) -> None:
-        """Work until SIGTERM, SIGINT or SIGHUP; calls `ready` once everything is up."""
+        """Work until told to end by a signal, see `Ending`; calls `ready` once everything is up."""
         settings = self._settings
         lock = exclusive(settings.home / "yard.lock", patience=0.5)  # whoever asks `running` holds it for a moment
         with lock as mine, contextlib.ExitStack() as stack:
             if not mine:
                 state = running(settings)
                 raise YardRunning(state.pid if state else None)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, self._stop)
+            self._ending.listen()
             listener = stack.enter_context(_listen(settings.host, settings.port))
             self._prepare_database()
             broker = stack.enter_context(EmbeddedBroker(settings)) if settings.embedded_broker else None
@@ -97,7 +96,8 @@ class Yard:
             stack.callback((settings.home / "yard.json").unlink, missing_ok=True)
             self._tell(state)
             wait_until(self._worker_is_ready, READY_SECONDS)
-            ready(self._tell(replace(state, ready=True)))
+            if self._ending.asked is None:
+                ready(self._tell(replace(state, ready=True)))
             self._supervise(broker)
 
     def _prepare_database(self) -> None:
@@ -118,7 +118,7 @@ class Yard:
 
     def _supervise(self, broker: EmbeddedBroker | None) -> None:
         """Keep broker and worker running; what fails is started again."""
-        while not self._stopping.wait(0.5):
+        while not self._ending.wait(0.5):
             if broker is not None and not broker.running:
                 self._start_again(broker)
             if self._worker is not None and self._worker.poll() is not None:
@@ -130,7 +130,7 @@ class Yard:
 
     def _worker_is_ready(self) -> bool:
         """Whether the worker has slots, or waiting for them is pointless."""
-        if self._worker is None or self._worker.poll() is not None or self._stopping.is_set():
+        if self._worker is None or self._worker.poll() is not None or self._ending.asked is not None:
             return True
         try:
             return any(worker.pid == self._worker.pid and worker.slots for worker in self._client.workers())
@@ -152,7 +152,7 @@ class Yard:
         if code == 0:
             log.warning("the worker ended, as it was asked to; `trainyard workers start` starts another")
             self._worker = None
-        elif not self._stopping.wait(RESTART_SECONDS):
+        elif not self._ending.wait(RESTART_SECONDS):
             log.warning("the worker ended with code %d (see %s); starting it again", code, log_file)
             self._worker = self._start_worker()
 
@@ -164,10 +164,9 @@ class Yard:
         except Unreachable as error:
             log.warning("%s; trying again", error)
 
-    def _stop(self, *_: Any) -> None:
-        if self._stopping.is_set() and self._worker is not None:
-            self._worker.terminate()  # asked twice: the worker does not wait for its slots then
-        self._stopping.set()
+    def _kill_worker(self) -> None:
+        if self._worker is not None and self._worker.poll() is None:
+            self._worker.send_signal(AT_ONCE)
 
 
 @contextlib.contextmanager

@@ -11,24 +11,30 @@ from celery.exceptions import SecurityWarning
 
 from service.queue import TICKET, celery_app
 from service.settings import load_settings
-from workers import drain, pool, slot  # noqa: F401 - pool is a control command
+from workers import drain, pool, slot
 
 QUIETER = {
     "celery.app.trace": logging.WARNING,  # a line for each ticket says nothing
     "celery.worker.strategy": logging.WARNING,
     "celery.worker.request": logging.CRITICAL,  # a killed slot: the supervisor says which run it was
-    "kombu.pidbox": logging.CRITICAL,  # a pool that cannot shrink yet: the supervisor tries again
 }
 
 warnings.filterwarnings("ignore", category=SecurityWarning)  # "you are root": it is about pickle, and we speak JSON
 
 app = celery_app(load_settings().broker)
+app.conf.worker_pool = pool.SlotPool
+app.steps["worker"].add(pool.Obedience)
 
 
 @app.task(name=TICKET, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
 def ticket(queue: str) -> None:
     """Train the next run of this queue, if there is one. The store, not the broker, decides which and whose."""
     slot.train_next(queue)
+
+
+app.finalize()
+for other in app.tasks.keys() - {TICKET}:  # Celery brings some that would do what a message says
+    app.tasks.unregister(other)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
@@ -38,6 +44,7 @@ def _save_and_stop(**_: Any) -> None:
 
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def _slot_starts(**_: Any) -> None:
+    pool.leave_line()
     slot.start()
 
 

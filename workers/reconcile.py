@@ -11,18 +11,31 @@ import time
 
 from service.processes import alive
 from service.queue import MOST_TICKETS, Tickets
-from service.store import blobs, history, transitions
+from service.store import blobs, history, suspicion, transitions
 from service.store.database import Database, DatabaseUnreachable
 from service.store.transitions import LeaseLost
+from workers.exits import UNKNOWN, Exit, Exits
 
 log = logging.getLogger(__name__)
 
 COLLECT_SECONDS = 60.0
+JUDGE_SECONDS = 10.0
+WONDER_SECONDS = 0.5  # for which it waits to be told how a process ended
 
 
 class Reconciler:
+    """`exits`: what is known of this worker's processes. `suspect_after`: bad ends after which any is set aside."""
+
     def __init__(
-        self, database: Database, tickets: Tickets, worker: str, lease_seconds: float, heartbeat_seconds: float = 0.0
+        self,
+        database: Database,
+        tickets: Tickets,
+        worker: str,
+        lease_seconds: float,
+        *,
+        heartbeat_seconds: float = 0.0,
+        exits: Exits | None = None,
+        suspect_after: int = 0,
     ) -> None:
         self._database = database
         self._tickets = tickets
@@ -30,6 +43,10 @@ class Reconciler:
         self._lease_seconds = lease_seconds
         self._longest_gap = lease_seconds / 2 + 2 * heartbeat_seconds  # between two looks at the leases
         self._looked = time.monotonic()
+        self._exits = exits or Exits()
+        self._suspect_after = suspect_after
+        self._dead_since: dict[int, float] = {}  # processes, whose exit nobody has told yet
+        self._judge_after = time.monotonic() + JUDGE_SECONDS
         self._reap_after = time.monotonic() + lease_seconds
         self._collect_after = time.monotonic() + COLLECT_SECONDS
         self.runs_lost = 0
@@ -40,6 +57,9 @@ class Reconciler:
         try:
             self._lose_dead_slots()
             self._lose_expired()
+            if self._suspect_after and time.monotonic() > self._judge_after:
+                self._judge_after = time.monotonic() + JUDGE_SECONDS
+                self._set_suspects_aside()
             if time.monotonic() > self._collect_after:
                 self._collect_after = time.monotonic() + COLLECT_SECONDS
                 blobs.collect(self._database)
@@ -48,13 +68,27 @@ class Reconciler:
             raise
         self.send_tickets()
 
+    @property
+    def wonders(self) -> bool:
+        """Whether it shall soon have another look, for a process has died and nobody has told how."""
+        return bool(self._dead_since)
+
     def _lose_dead_slots(self) -> None:
         """Runs whose training process on this very worker is gone need not wait for their lease."""
         with self._database.read() as session:
             held = history.held_by(session, self._worker)
-        for run_id, attempt, pid in held:
-            if not alive(pid):
-                self._lose(run_id, attempt, f"its training process {pid} on {self._worker} died", expired=False)
+        dead = [(run_id, attempt, pid) for run_id, attempt, pid in held if not alive(pid)]
+        self._dead_since = {pid: self._dead_since.get(pid, time.monotonic()) for *_, pid in dead}
+        for run_id, attempt, pid in dead:
+            if (end := self._end_of(pid)) is not None:
+                self._dead_since.pop(pid, None)
+                reason = f"its training process {pid} on {self._worker} {end.sentence}"
+                self._lose(run_id, attempt, reason, end.signal)
+
+    def _end_of(self, pid: int) -> Exit | None:
+        """How it ended; None: somebody may still tell."""
+        too_long = time.monotonic() - self._dead_since[pid] > WONDER_SECONDS
+        return self._exits.of(pid) or (UNKNOWN if too_long else None)
 
     def _lose_expired(self) -> None:
         with self._database.read() as session:
@@ -75,16 +109,30 @@ class Reconciler:
             self._reap_after = now + self._lease_seconds
         return now > self._reap_after
 
-    def _lose(self, run_id: int, attempt: int, reason: str, *, expired: bool) -> None:
-        lose = transitions.lose_expired if expired else transitions.lose
+    def _lose(
+        self, run_id: int, attempt: int, reason: str, exit_signal: str | None = None, *, expired: bool = False
+    ) -> None:
         try:
             with self._database.write() as session:
-                state = lose(session, run_id, attempt, reason)
+                if expired:
+                    state = transitions.lose_expired(session, run_id, attempt, reason)
+                else:
+                    state = transitions.lose(session, run_id, attempt, reason, exit_signal)
         except LeaseLost:
             return  # another supervisor was faster, or the slot ended the run after all
         if state is not None:
             self.runs_lost += 1
             log.warning("run %d: attempt %d is lost, the run is %s: %s", run_id, attempt, state, reason)
+
+    def _set_suspects_aside(self) -> None:
+        """Give no more runs to workers that lose what others complete."""
+        with self._database.read() as session:
+            suspects = suspicion.suspects(session, self._suspect_after)
+        for suspect in suspects:
+            with self._database.write() as session:
+                new = suspicion.set_aside(session, suspect.worker, suspect.evidence)
+            if new:
+                log.warning("worker %s is set aside, it gets no more runs: %s", suspect.worker, suspect.evidence)
 
     def send_tickets(self) -> None:
         """Send as many tickets as runs wait; whatever became of those sent before."""

@@ -11,47 +11,36 @@ import logging
 import os
 import platform
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Sequence
-from types import FrameType
-from typing import Any
 
-from kombu.exceptions import KombuError
 from prometheus_client import start_http_server
-from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
 
 from service.client import check_name
+from service.ending import Ending
 from service.errors import TrainyardError, Unreachable
-from service.processes import spawn, stop
-from service.queue import BrokerUnreachable, Tickets, celery_app
+from service.queue import Tickets
 from service.settings import Settings
-from service.store import history
+from service.store import history, transitions
 from service.store import workers as store
 from service.store.database import Database
+from service.store.transitions import LeaseLost
 from workers import metrics
+from workers.program import CeleryWorker
 from workers.reconcile import Reconciler
+from workers.watch import Watch, WorkerStuck
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0  # for the slots to save their work
-STUCK_SECONDS = 20.0
-CONTROL_SECONDS = 2.0
-STARTING_SECONDS = 0.2  # between looks at a pool that has not answered yet
+SOON_SECONDS = 0.2  # between looks at a pool that has not answered yet, or that shall say how a process ended
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class WorkerEnded(TrainyardError):
     def __init__(self, code: int) -> None:
         super().__init__(f"the Celery worker ended by itself with code {code}; the log above says why")
-
-
-class WorkerStuck(TrainyardError):
-    def __init__(self) -> None:
-        super().__init__(f"runs wait and no slot has taken one for {STUCK_SECONDS:g} s; the worker must start again")
 
 
 class Supervisor:
@@ -72,39 +61,30 @@ class Supervisor:
             check_name("queue", queue)
         self._settings = settings
         self._wanted_slots = slots
-        self._slots = 0  # until the pool has answered
         self._queues = list(queues)
         self._metrics_address = metrics_host, metrics_port
         self._database = Database(settings.database)
         self._tickets = Tickets(settings.broker)
         self._state = store.READY
-        self._stopping = threading.Event()
-        self._waiting: list[int] = []  # runs in our queues when we last looked
-        self._stuck_since: float | None = None
-        self._told = 0.0  # when, by the monotonic clock
-        self._celery: subprocess.Popen[bytes] | None = None
+        self._celery: CeleryWorker | None = None
 
     def run(self) -> None:
         """Work until told to stop, by a signal or through the database; raises Unreachable if it cannot begin."""
+        self._ending = Ending(self._begin_to_end, self._kill)
+        self._ending.listen()
         self._database.require_schema()
         self._tickets.ping()
         self._take_a_name()
-        self._node = f"{self.name}@trainyard"
-        self._reconciler = Reconciler(
-            self._database, self._tickets, self.name, self._settings.lease_seconds, self._settings.heartbeat_seconds
-        )
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._stop)
         folder = self._settings.home / "metrics" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         registry, self._collector = metrics.registry(str(folder))
-        self._register(self._serve_metrics(registry))  # again, for now others may know where the figures are
+        metrics_url = self._serve_metrics(registry)
+        with self._database.write() as session:
+            store.tell_metrics(session, self.name, os.getpid(), metrics_url)
         for left in folder.iterdir():  # by a worker of our name that was killed
             left.unlink()
         try:
-            self._celery = spawn(self._command(), env=self._environment(str(folder)))
-            while not self._stopping.wait(self._settings.heartbeat_seconds if self._slots else STARTING_SECONDS):
-                self._beat()
+            self._work(str(folder))
         finally:
             self._end()
             shutil.rmtree(folder, ignore_errors=True)
@@ -116,10 +96,28 @@ class Supervisor:
         while True:
             self.name = given or self._free_name()
             try:
-                return self._register(None)
+                return self._register()
             except store.WorkerNameTaken:
                 if given:
                     raise
+
+    def _work(self, metrics_folder: str) -> None:
+        environment = self._environment(metrics_folder)
+        self._celery = CeleryWorker(f"{self.name}@trainyard", self._wanted_slots, self._queues, environment)
+        self._watch = Watch(self._database, self.name, self._queues)
+        self._reconciler = Reconciler(
+            self._database, self._tickets, self.name, self._settings.lease_seconds,
+            heartbeat_seconds=self._settings.heartbeat_seconds, exits=self._celery.exits,
+            suspect_after=self._settings.suspect_after,
+        )  # fmt: skip
+        while not self._ending.wait(self._pause()):
+            self._beat(self._celery)
+
+    def _pause(self) -> float:
+        """Seconds until the next heartbeat."""
+        assert self._celery is not None
+        soon = not self._celery.slots or self._reconciler.wonders
+        return min(SOON_SECONDS, self._settings.heartbeat_seconds) if soon else self._settings.heartbeat_seconds
 
     def _free_name(self) -> str:
         """The host's name, or with the first number that no live worker has: host, host-2, host-3 …"""
@@ -136,19 +134,12 @@ class Supervisor:
         shown = platform.node() if host in ("0.0.0.0", "::") else host
         return f"http://{shown}:{server.server_port}/metrics"
 
-    def _register(self, metrics_url: str | None) -> None:
+    def _register(self) -> None:
         with self._database.write() as session:
             store.register(
                 session, name=self.name, host=platform.node(), pid=os.getpid(), slots=self._wanted_slots,
-                queues=self._queues,                metrics_url=metrics_url, lease_seconds=self._settings.lease_seconds,
+                queues=self._queues, lease_seconds=self._settings.lease_seconds,
             )  # fmt: skip
-
-    def _command(self) -> list[str]:
-        return [
-            sys.executable, "-m", "celery", "--quiet", "--app", "workers.app", "worker", "--pool", "prefork",
-            "--concurrency", str(self._wanted_slots), "--queues", ",".join(self._queues), "--hostname", self._node,
-            "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO",
-        ]  # fmt: skip
 
     def _environment(self, metrics_folder: str) -> dict[str, str]:
         """What the Celery worker needs to know; secrets travel in the environment, never in arguments."""
@@ -167,102 +158,92 @@ class Supervisor:
 
     # A heartbeat
 
-    def _beat(self) -> None:
-        assert self._celery is not None
-        if (code := self._celery.poll()) is not None:
+    def _beat(self, celery: CeleryWorker) -> None:
+        if (code := celery.code) is not None:
             raise WorkerEnded(code)
         try:
-            self._report()
+            if celery.hear():
+                log.info("slots: %d", celery.slots)
+            self._report(celery)
+            if self._ending.asked is not None:
+                return
             self._reconciler.run()
             if self._collector.record is not None:
-                self._watch_for_a_stuck_pool(self._collector.record.busy)
+                idle = self._collector.record.busy == 0 and celery.slots > 0
+                self._watch.look(idle and celery.takes and self._takes)
         except Unreachable as error:
-            self._stuck_since = None  # no wonder
+            self._watch.rest()
             log.warning("%s; trying again", error)
         except WorkerStuck:
             raise
         except Exception:  # the slots train on without us, but nobody would look after them
             log.exception("a heartbeat failed; trying again")
 
-    def _report(self) -> None:
+    def _report(self, celery: CeleryWorker) -> None:
         with self._database.write() as session:
-            wishes = store.report(session, self.name, os.getpid(), slots=self._slots, state=self._state)
+            wishes = store.report(session, self.name, os.getpid(), slots=celery.slots, state=self._state)
         if wishes is None:
             log.error("another worker has taken the name %s; this one ends", self.name)
-            self._stopping.set()
+            self._ending.ask()
             return
         with self._database.read() as session:
             known = store.workers(session, self._settings.lease_seconds)
         self._collector.record = next(record for record in known if record.name == self.name)
-        self._obey(*wishes)
-
-    def _watch_for_a_stuck_pool(self, busy: int) -> None:
-        """Work that waits while no slot does anything is a fault, whoever's it is; a new Celery worker cures it."""
-        with self._database.read() as session:
-            waiting = history.waiting(session, claimable=True)
-        before, self._waiting = self._waiting, [waiting[queue][0] for queue in self._queues if queue in waiting]
-        idle = busy == 0 and self._slots > 0 and self._state == store.READY
-        if not idle or not self._waiting or self._waiting != before:  # short runs may end between two looks
-            self._stuck_since = None
-        elif self._stuck_since is None:
-            self._stuck_since = time.monotonic()
-        elif time.monotonic() - self._stuck_since > STUCK_SECONDS:
-            raise WorkerStuck
-
-    def _obey(self, wanted_slots: int, wish: str | None) -> None:
+        wanted_slots, wish = wishes
         if wish == store.STOP:
-            self._stopping.set()
+            self._ending.ask()
         elif wish == store.DRAIN:
-            self._drain()
-        elif wanted_slots != self._slots:
-            self._scale(wanted_slots)
+            self._drain(self._collector.record.busy)
+        celery.ask(wanted_slots, self._takes)
 
-    def _drain(self) -> None:
+    @property
+    def _takes(self) -> bool:
+        """Whether the slots shall take work: not when they drain, nor when others do better, see `suspicion`."""
+        trusted = self._collector.record is None or self._collector.record.set_aside is None
+        return trusted and self._state == store.READY
+
+    def _drain(self, busy: int) -> None:
         """Take nothing new (the slots look at the wish too, should the broker be away); end once all are idle."""
         if self._state != store.DRAINING:
             self._state = store.DRAINING
             log.info("draining: what trains is finished, nothing new is taken")
-            for queue in self._queues:
-                self._control("cancel_consumer", queue=queue)
-        if self._collector.record is not None and self._collector.record.busy == 0:
-            self._stopping.set()
-
-    def _scale(self, wanted: int) -> None:
-        """Move the pool towards what is wanted. A busy slot is never ended: the next beats go on."""
-        answers = self._control("trainyard_slots", slots=wanted)
-        slots = answers[0].get("slots", 0) if answers else 0
-        if slots and slots != self._slots:
-            log.info("slots: %d", slots)
-            self._slots = slots
-
-    def _control(self, command: str, **arguments: object) -> list[Any]:
-        """Send a command to our Celery worker and return its answer, if one came in time."""
-        timeout = CONTROL_SECONDS if self._slots else STARTING_SECONDS
-        try:
-            answers = celery_app(self._settings.broker).control.broadcast(
-                command, arguments, destination=[self._node], reply=True, timeout=timeout, limit=1
-            )
-        except (OSError, RedisError, KombuError) as error:
-            raise BrokerUnreachable(self._settings.broker, error) from error
-        return [answer[self._node] for answer in answers or [] if self._node in answer]
+        if busy == 0:
+            self._ending.ask()
 
     # The end
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        """Stop; asked again after a moment, do not wait for the slots. (A dying parent may well ask twice at once.)"""
-        if not self._stopping.is_set():
-            self._told = time.monotonic()
-            self._stopping.set()
-        elif self._celery is not None and time.monotonic() - self._told > 1.0:
-            self._celery.send_signal(signal.SIGQUIT)
+    def _begin_to_end(self) -> None:
+        """At once, even when a heartbeat waits for the database: the slots need not."""
+        if self._celery is not None:
+            self._celery.begin_to_end()
+
+    def _kill(self) -> None:
+        if self._celery is not None:
+            self._celery.kill()
 
     def _end(self) -> None:
-        """Let the slots save and hand over, then say goodbye."""
+        """Let the slots save and hand over, give back what they could not, and say goodbye."""
         if self._celery is None:
             return
-        stop(self._celery, GRACE_SECONDS)
+        code = self._celery.code if self._ending.asked is None else None
+        waited = 0.0 if self._ending.asked is None else time.monotonic() - self._ending.asked
+        self._celery.end(max(1.0, GRACE_SECONDS - waited))
         try:
             with self._database.write() as session:
-                store.report(session, self.name, os.getpid(), slots=0, state=store.STOPPED)
+                if store.report(session, self.name, os.getpid(), slots=0, state=store.STOPPED) is not None:
+                    self._give_back(session, code)  # unless our name, and what is held by it, is another's by now
         except Unreachable as error:
             log.warning("%s", error)
+
+    def _give_back(self, session: Session, code: int | None) -> None:
+        """The runs that no slot gave back wait again, for no slot is left. It costs an attempt only where nobody told
+        the worker to end. `code`: with which the Celery worker ended by itself."""
+        for run_id, attempt, _ in history.held_by(session, self.name):
+            try:
+                if code is None:
+                    told = f"worker {self.name} was told to stop and could not save"
+                    transitions.interrupt(session, run_id, attempt, told)
+                else:
+                    transitions.lose(session, run_id, attempt, f"worker {self.name} ended with code {code}")
+            except LeaseLost as error:  # another supervisor was faster
+                log.info("%s", error)

@@ -1,7 +1,8 @@
 """Workers that lose what others complete: a bad machine shall not burn the queue.
 
-A worker is set aside when its last ends were all bad, at least `BAD_ENDS` of them one after the other, and at least as
-many of those runs were completed by other workers since. One power cut that takes four runs at once is one bad end.
+A worker is set aside when its last ends were all bad, at least `suspect_after` (a setting) of them one after the other,
+and at least as many of those runs were completed by other workers since. One power cut that takes four runs at once is
+one bad end.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from service.errors import InputError
 from service.store.clock import now
 from service.store.tables import Attempt, Outcome, Worker
 
-BAD_ENDS = 3
 LOOKED_AT = 50  # attempts, the latest
 BAD = (Outcome.LOST, Outcome.FAILED)
 SAYS_NOTHING = (Outcome.INTERRUPTED, Outcome.PAUSED, Outcome.CANCELLED)
@@ -35,10 +35,10 @@ class Suspect:
     evidence: str
 
 
-def suspects(session: Session) -> list[Suspect]:
-    """The workers that are to be set aside and are not yet."""
+def suspects(session: Session, suspect_after: int) -> list[Suspect]:
+    """The workers that are to be set aside, after so many bad ends, and are not yet."""
     names = session.scalars(select(Worker.name).where(Worker.set_aside.is_(None), Worker.state == "ready"))
-    found = ((name, _evidence(session, name)) for name in names.all())
+    found = ((name, _evidence(session, name, suspect_after)) for name in names.all())
     return [Suspect(name, evidence) for name, evidence in found if evidence is not None]
 
 
@@ -64,10 +64,10 @@ def _set(session: Session, worker: str, condition: ColumnElement[bool], **values
     return session.scalar(statement) is not None
 
 
-def _evidence(session: Session, worker: str) -> str | None:
+def _evidence(session: Session, worker: str, suspect_after: int) -> str | None:
     bad = _one_after_the_other(_bad_ends(session, worker))
     elsewhere = sorted({row.run_id for row in bad if row.elsewhere is not None})
-    if len(bad) < BAD_ENDS or len(elsewhere) < BAD_ENDS:
+    if len(bad) < suspect_after or len(elsewhere) < suspect_after:
         return None
     latest, others = bad[0], sorted({row.elsewhere for row in bad if row.elsewhere is not None})
     return (

@@ -29,9 +29,13 @@ def test_ten_runs_with_different_seeds_complete(any_yard):
 
 def test_a_run_whose_training_process_is_killed_finishes_with_the_same_bytes(any_yard, undisturbed):
     run = any_yard.long_run(seed=7)
-    os.kill(any_yard.is_saved(run), signal.SIGKILL)
+    training = any_yard.is_saved(run)
+    os.kill(training, signal.SIGKILL)
     any_yard.completed(run)
     assert any_yard.outcomes(run) == ["lost", "completed"]
+    [lost, _] = any_yard.client.attempts(run)
+    assert (lost.reason.split(" on ")[0], lost.exit_signal) == (f"its training process {training}", "SIGKILL")
+    assert lost.reason.endswith("died by SIGKILL")
     assert_like_undisturbed(any_yard, run, undisturbed)
 
 
@@ -185,5 +189,6 @@ def test_runs_of_a_killed_celery_worker_finish(yard, undisturbed):
     assert b"celery" in Path(f"/proc/{celery}/cmdline").read_bytes()
     os.kill(celery, signal.SIGKILL)
     yard.completed(run)
-    assert yard.outcomes(run)[-1] == "completed"
+    assert yard.outcomes(run) == ["lost", "completed"]
+    assert yard.client.attempts(run)[0].reason.endswith("ended with code -9")
     assert_like_undisturbed(yard, run, undisturbed)

@@ -46,14 +46,14 @@ def complete_by(yard, worker, run_ids):
 
 
 def suspects(yard):
-    return [suspect.worker for suspect in yard.ask(suspicion.suspects)]
+    return [suspect.worker for suspect in yard.ask(suspicion.suspects, 3)]
 
 
 def test_a_worker_that_loses_three_runs_which_another_completes_is_suspected_with_the_evidence(pool):
     run_ids = lost_by_ada(pool, 3)
     assert suspects(pool) == []
     complete_by(pool, "bob", run_ids)
-    [suspect] = pool.ask(suspicion.suspects)
+    [suspect] = pool.ask(suspicion.suspects, 3)
     assert suspect.worker == "ada"
     assert suspect.evidence == (
         f"its last 3 attempts went wrong (run {run_ids[-1]}: its training process died), and "
@@ -98,7 +98,7 @@ def test_attempts_that_a_person_or_a_drain_ended_say_nothing(pool):
 
 def test_a_worker_that_was_set_aside_gets_no_run_until_it_is_trusted_again(pool):
     complete_by(pool, "bob", lost_by_ada(pool, 3))
-    [suspect] = pool.ask(suspicion.suspects)
+    [suspect] = pool.ask(suspicion.suspects, 3)
     assert [pool.do(suspicion.set_aside, "ada", suspect.evidence) for _ in range(2)] == [True, False]
     pool.submit()
     assert pool.claim(worker="ada") is None

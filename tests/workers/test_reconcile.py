@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from service.store.database import DatabaseUnreachable
 from service.store.tables import Blob, Outcome
 from service.store.workers import WorkerNameTaken
 from tests.servers import eventually
+from workers.exits import Exits
 from workers.reconcile import Reconciler
 
 LEASE = 5.0
@@ -78,9 +80,46 @@ def test_a_run_of_a_dead_process_of_this_worker_is_lost_before_its_lease_expires
     run, other = here.submit(), here.submit()
     claim(here, "ada", dead_pid)
     claim(here, "bob", dead_pid)  # of another machine, whose processes cannot be looked at
-    Reconciler(here.database, tickets, "ada", LEASE).run()
+    exits = Exits()
+    exits.tell(dead_pid, -signal.SIGKILL)
+    Reconciler(here.database, tickets, "ada", LEASE, exits=exits).run()
     assert (state(here, run), state(here, other)) == ("queued", "running")
+    [attempt] = here.client.attempts(run)
+    assert attempt.reason == f"its training process {dead_pid} on ada died by SIGKILL"
+    assert attempt.exit_signal == "SIGKILL"
+
+
+def test_a_run_whose_process_ended_by_itself_is_lost_with_the_exit_code(here, tickets, dead_pid):
+    run = here.submit()
+    claim(here, "ada", dead_pid)
+    exits = Exits()
+    exits.tell(dead_pid, 3)
+    Reconciler(here.database, tickets, "ada", LEASE, exits=exits).run()
+    [attempt] = here.client.attempts(run)
+    assert attempt.reason == f"its training process {dead_pid} on ada ended with exit code 3"
+    assert (state(here, run), attempt.exit_signal) == ("queued", None)
+
+
+def test_it_waits_a_moment_for_the_word_on_how_a_process_ended(here, tickets, dead_pid):
+    run = here.submit()
+    claim(here, "ada", dead_pid)
+    exits = Exits()
+    reconciler = Reconciler(here.database, tickets, "ada", LEASE, exits=exits)
+    reconciler.run()
+    assert (state(here, run), reconciler.wonders) == ("running", True)
+    exits.tell(dead_pid, -signal.SIGSEGV)
+    reconciler.run()
+    assert (state(here, run), reconciler.wonders) == ("queued", False)
+    assert here.client.attempts(run)[0].exit_signal == "SIGSEGV"
+
+
+def test_and_goes_without_it_when_nobody_tells(here, tickets, dead_pid):
+    run = here.submit()
+    claim(here, "ada", dead_pid)
+    reconciler = Reconciler(here.database, tickets, "ada", LEASE)
+    eventually(lambda: reconciler.run() or state(here, run) == "queued")
     assert here.client.attempts(run)[0].reason == f"its training process {dead_pid} on ada died"
+    assert not reconciler.wonders
 
 
 def test_a_reconciler_that_has_just_begun_gives_every_lease_its_full_term(here, tickets):
@@ -254,7 +293,9 @@ def test_a_run_that_ends_while_it_is_reaped_stays_ended(here, tickets, dead_pid,
         return found
 
     monkeypatch.setattr(history, "held_by", then_ended)
-    Reconciler(here.database, tickets, "ada", LEASE).run()
+    exits = Exits()
+    exits.tell(dead_pid, -signal.SIGKILL)
+    Reconciler(here.database, tickets, "ada", LEASE, exits=exits).run()
     assert (state(here, run), here.outcomes(run)) == ("completed", ["completed"])
 
 
@@ -287,6 +328,31 @@ def test_the_name_of_a_worker_whose_process_died_on_this_machine_is_free_at_once
     register(here, "ada", os.getpid())
     with pytest.raises(WorkerNameTaken):
         register(here, "ada", os.getpid())
+
+
+@pytest.mark.parametrize("suspect_after", [0, 2, 3])
+def test_a_worker_that_loses_what_others_complete_is_set_aside_unless_that_is_switched_off(
+    here, tickets, caplog, suspect_after
+):
+    register(here, "ada", os.getpid())
+    register(here, "bob", os.getpid())
+    for _ in range(2):
+        run = here.submit()
+        here.lose(run, claim(here, "ada").attempt)
+        with here.database.write() as session:
+            transitions.finish(session, run, claim(here, "bob").attempt, Outcome.COMPLETED)
+    reconciler = Reconciler(here.database, tickets, "cleo", LEASE, suspect_after=suspect_after)
+    reconciler.run()
+    assert evidence(here) is None  # not yet: it looks every ten seconds
+    reconciler._judge_after = 0.0
+    reconciler.run()
+    assert (evidence(here) is not None) == (suspect_after == 2)
+    assert ("worker ada is set aside, it gets no more runs: its last 2 attempts" in caplog.text) == (suspect_after == 2)
+
+
+def evidence(here):
+    [ada] = [worker for worker in here.client.workers() if worker.name == "ada"]
+    return ada.set_aside
 
 
 def register(here, name, pid):
