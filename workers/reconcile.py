@@ -41,12 +41,12 @@ class Reconciler:
         self._tickets = tickets
         self._worker = worker
         self._lease_seconds = lease_seconds
+        self._longest_gap = lease_seconds / 2 + 2 * heartbeat_seconds  # between two looks at the leases
+        self._looked = time.monotonic()
         self._exits = exits or Exits()
         self._suspect_after = suspect_after
         self._dead_since: dict[int, float] = {}  # processes, whose exit nobody has told yet
         self._judge_after = time.monotonic() + JUDGE_SECONDS
-        self._longest_gap = lease_seconds / 2 + 2 * heartbeat_seconds  # between two looks at the leases
-        self._looked = time.monotonic()
         self._reap_after = time.monotonic() + lease_seconds
         self._collect_after = time.monotonic() + COLLECT_SECONDS
         self.runs_lost = 0

@@ -78,7 +78,9 @@ class Supervisor:
         folder = self._settings.home / "metrics" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         registry, self._collector = metrics.registry(str(folder))
-        self._register(self._serve_metrics(registry))  # again, for now others may know where the figures are
+        metrics_url = self._serve_metrics(registry)
+        with self._database.write() as session:
+            store.tell_metrics(session, self.name, os.getpid(), metrics_url)
         for left in folder.iterdir():  # by a worker of our name that was killed
             left.unlink()
         try:
@@ -86,6 +88,18 @@ class Supervisor:
         finally:
             self._end()
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _take_a_name(self) -> None:
+        """Register under the name that was given, or under a free one, which another worker may take at the same
+        instant."""
+        given = self.name
+        while True:
+            self.name = given or self._free_name()
+            try:
+                return self._register()
+            except store.WorkerNameTaken:
+                if given:
+                    raise
 
     def _work(self, metrics_folder: str) -> None:
         environment = self._environment(metrics_folder)
@@ -105,18 +119,6 @@ class Supervisor:
         soon = not self._celery.slots or self._reconciler.wonders
         return min(SOON_SECONDS, self._settings.heartbeat_seconds) if soon else self._settings.heartbeat_seconds
 
-    def _take_a_name(self) -> None:
-        """Register under the name that was given, or under a free one, which another worker may take at the same
-        instant."""
-        given = self.name
-        while True:
-            self.name = given or self._free_name()
-            try:
-                return self._register(None)
-            except store.WorkerNameTaken:
-                if given:
-                    raise
-
     def _free_name(self) -> str:
         """The host's name, or with the first number that no live worker has: host, host-2, host-3 …"""
         with self._database.read() as session:
@@ -132,11 +134,11 @@ class Supervisor:
         shown = platform.node() if host in ("0.0.0.0", "::") else host
         return f"http://{shown}:{server.server_port}/metrics"
 
-    def _register(self, metrics_url: str | None) -> None:
+    def _register(self) -> None:
         with self._database.write() as session:
             store.register(
                 session, name=self.name, host=platform.node(), pid=os.getpid(), slots=self._wanted_slots,
-                queues=self._queues, metrics_url=metrics_url, lease_seconds=self._settings.lease_seconds,
+                queues=self._queues, lease_seconds=self._settings.lease_seconds,
             )  # fmt: skip
 
     def _environment(self, metrics_folder: str) -> dict[str, str]:

@@ -38,7 +38,7 @@ def register(
     pid: int,
     slots: int,
     queues: Sequence[str],
-    metrics_url: str | None,
+    metrics_url: str | None = None,
     lease_seconds: float,
 ) -> None:
     """Announce a worker; one of the same name that is still alive elsewhere raises WorkerNameTaken.
@@ -46,8 +46,7 @@ def register(
     So does one that has announced itself since we looked: of two that start at once only one gets the name.
     """
     known = session.get(Worker, name)
-    ours = known is not None and (known.host, known.pid) == (host, pid)
-    if known is not None and not ours and known.state in (READY, DRAINING) and may_run(known):
+    if known is not None and known.state in (READY, DRAINING) and may_run(known):
         silent = session.scalar(select(type_coerce(now(), Double) - type_coerce(Worker.last_seen, Double)).where(
             Worker.name == name))  # fmt: skip
         if (silent or 0.0) < lease_seconds:
@@ -65,6 +64,11 @@ def register(
         session.expire_all()
         winner = session.get_one(Worker, name)
         raise WorkerNameTaken(name, winner.host, winner.pid)
+
+
+def tell_metrics(session: Session, name: str, pid: int, metrics_url: str) -> None:
+    """Say where the figures of a registered worker are."""
+    session.execute(update(Worker).where(Worker.name == name, Worker.pid == pid).values(metrics_url=metrics_url))
 
 
 def may_run(worker: Worker | WorkerRecord) -> bool:

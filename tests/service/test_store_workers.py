@@ -97,7 +97,7 @@ def test_of_two_workers_that_register_a_name_at_the_same_instant_one_gets_it(yar
     if known:
         register(yard)
         report(yard, state=STOPPED)
-    named = {"slots": 1, "queues": ["default"], "metrics_url": None, "lease_seconds": LEASE}
+    named = {"slots": 1, "queues": ["default"], "lease_seconds": LEASE}
     with ThreadPoolExecutor(1) as other:
         with yard.database.write() as session:
             workers.register(session, name="ada", host="here", pid=8, **named)
@@ -111,10 +111,11 @@ def test_of_two_workers_that_register_a_name_at_the_same_instant_one_gets_it(yar
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-def test_a_worker_that_registers_again_keeps_its_name(yard):
+def test_a_registered_worker_tells_where_its_figures_are(yard):
     register(yard)
-    register(yard, slots=3)
-    assert [(worker.name, worker.pid) for worker in everyone(yard)] == [("ada", 7)]
+    yard.do(workers.tell_metrics, "ada", 8, "http://somebody-else:1")
+    yard.do(workers.tell_metrics, "ada", 7, "http://here:2")
+    assert [worker.metrics_url for worker in everyone(yard)] == ["http://here:2"]
 
 
 def test_a_worker_nobody_registered_cannot_report(yard):
