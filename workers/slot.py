@@ -46,6 +46,7 @@ worker = os.environ.get("TRAINYARD_WORKER", "")
 def start() -> None:
     """First thing in a forked slot: nothing of the parent's connections may be used."""
     database.dispose(forked=True)
+    metrics.reserve()
     environment()
 
 

@@ -275,7 +275,8 @@ def interrupt(session: Session, run_id: int, attempt: int, reason: str) -> State
 
 def lose(session: Session, run_id: int, attempt: int, reason: str, exit_signal: str | None = None) -> State:
     """Give back the run of a worker that vanished: at once the first time, then after ever longer pauses."""
-    pause = min(LONGEST_BACK_OFF, 2.0 ** min(attempt - 1, 10) - 1)
+    before = select(func.count()).where(Attempt.run_id == run_id, Attempt.outcome == Outcome.LOST)
+    pause = min(LONGEST_BACK_OFF, 2.0 ** min(session.scalar(before) or 0, 10) - 1)
     changes = {"not_before": after(pause), "lost_by": Run.worker}
     return _give_back(session, run_id, attempt, Outcome.LOST, reason, changes, exit_signal)
 

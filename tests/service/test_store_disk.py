@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 from sqlalchemy import text, update
@@ -13,31 +11,12 @@ from sqlalchemy import text, update
 from service.store import blobs
 from service.store.clock import after
 from service.store.database import Database, DatabaseUnreachable
+from service.store.points import Point
 from service.store.tables import Blob
-from service.store.transitions import Point
+from tests.conftest import mount
 
 pytestmark = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 MIB = 2**20
-
-
-def mount(*arguments):
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no right to mount a small disk: {done.stderr.strip()}")
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A disk of 8 MiB."""
-    if sys.platform != "linux" or shutil.which("mount") is None:
-        pytest.skip("a small disk can be mounted on Linux only")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=8m", "tmpfs", folder)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

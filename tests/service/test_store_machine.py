@@ -50,7 +50,7 @@ class Model:
         state = wanted.get(self.wish, spent)
         rests = outcome is Outcome.INTERRUPTED and state is State.PAUSED
         self.end(Outcome.PAUSED if rests else outcome, state)
-        self.waits = outcome is Outcome.LOST and self.attempt > 1
+        self.waits = outcome is Outcome.LOST and self.outcomes.count(Outcome.LOST) > 1
 
 
 class Yard(RuleBasedStateMachine):

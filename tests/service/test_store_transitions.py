@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.store import blobs, transitions
-from service.store.clock import now
+from service.store.clock import after, now
 from service.store.points import Point
 from service.store.tables import Outcome, Run, State, Wish
 from service.store.transitions import Claim, LeaseLost, NoSuchRun, WeightsKept, WrongState
@@ -251,10 +251,19 @@ def pause_before_the_next_attempt(yard, run_id):
 @pytest.mark.parametrize(("lost", "seconds"), [(1, 0), (2, 1), (3, 3), (6, 31), (7, 60), (20, 60)])
 def test_a_run_that_loses_workers_is_tried_after_ever_longer_pauses(yard, lost, seconds):
     run_id = yard.submit(max_attempts=100)
-    yard.set(run_id, attempt=lost - 1)
-    yard.lose(yard.claim())
+    for _ in range(lost):
+        yard.set(run_id, not_before=after(-1))
+        yard.lose(yard.claim())
     assert pause_before_the_next_attempt(yard, run_id) == pytest.approx(seconds, abs=0.5)
     assert (yard.claim() is None) is (seconds > 0)
+
+
+def test_attempts_that_were_not_lost_make_no_pause_longer(yard):
+    run_id = yard.submit(max_attempts=100)
+    for _ in range(5):
+        yard.interrupt(yard.claim())
+    yard.lose(yard.claim())
+    assert yard.claim().run_id == run_id
 
 
 def test_a_run_that_loses_its_last_attempt_fails_and_says_why(yard):
