@@ -10,7 +10,7 @@ demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
 
 test: .venv/dev  ## all tests, in under five minutes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: .venv/dev  ## lint, types, docs
 	$(BIN)/ruff check .

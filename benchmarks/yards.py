@@ -82,6 +82,20 @@ def yard(folder: Path, slots: int = 2) -> Iterator[Client]:
             stop(process, GRACE_SECONDS)
 
 
+@contextmanager
+def worker(client: Client, name: str, queue: str) -> Iterator[None]:
+    """Another worker of a yard, with one slot."""
+    folder = client.settings.home
+    command = [sys.executable, "-m", "workers", "--name", name, "--slots", "1", "--queues", queue]
+    environment = {**os.environ, "TMPDIR": str(folder), "TRAINYARD_HOME": str(folder), "PYTHONPATH": str(ROOT)}
+    with (folder / "worker.log").open("ab") as log:
+        process = spawn(command, env=environment, log=log)
+        try:
+            yield
+        finally:
+            stop(process, GRACE_SECONDS)
+
+
 def epochs_trained(folder: Path) -> float:
     """All epochs ended by the slots of this home so far, from the memory in which they count: fresh at any moment."""
     total = 0.0

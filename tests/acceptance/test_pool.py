@@ -107,7 +107,7 @@ def test_runs_wait_for_a_worker_of_their_queue_which_takes_them_in_order_until_i
     assert [run.id for run in sorted(runs, key=lambda run: run.started)] == [high, first, second, low]
     assert {run.worker for run in [*runs, *yard.completed(other)]} == {"both"}
 
-    last = yard.submit(3 * long_epochs(), queue="elsewhere")
+    last = yard.submit(2 * long_epochs(), queue="elsewhere")
     waiting = yard.submit(epochs=2, queue="elsewhere")
     yard.trains(last)
     assert yard.cli("workers", "drain", "both").stdout == "worker both finishes what it trains and ends\n"
