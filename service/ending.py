@@ -43,6 +43,12 @@ class Ending:
         select.select([self._reader], [], [], seconds)
         return self.asked is not None
 
+    def leave(self) -> None:
+        """The last thing of all: whoever asks from now on asks one that has ended, and must not turn that into a death.
+        (Python gives signals their deadly meaning back while it tidies up.)"""
+        for number in (*SOON, AT_ONCE):
+            signal.signal(number, signal.SIG_IGN)
+
     def _heed(self, number: int, frame: FrameType | None) -> None:
         again = self.asked is not None and time.monotonic() - self.asked > SAME_SECONDS
         self.ask()

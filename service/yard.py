@@ -99,6 +99,7 @@ class Yard:
             if self._ending.asked is None:
                 ready(self._tell(replace(state, ready=True)))
             self._supervise(broker)
+        self._ending.leave()
 
     def _prepare_database(self) -> None:
         database = Database(self._settings.database)

@@ -88,6 +88,7 @@ class Supervisor:
         finally:
             self._end()
             shutil.rmtree(folder, ignore_errors=True)
+            self._ending.leave()
 
     def _take_a_name(self) -> None:
         """Register under the name that was given, or under a free one, which another worker may take at the same

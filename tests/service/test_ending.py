@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from service import ending
 from service.ending import AT_ONCE, SOON, Ending
+from tests.yard import ROOT
 
 
 @pytest.fixture
@@ -76,3 +79,19 @@ def test_the_program_may_ask_itself(heard):
     made.ask()
     assert made.wait(3600.0)
     assert (made.hurried, calls) == (False, [])
+
+
+def test_whoever_asks_one_that_has_ended_does_not_kill_it():
+    """By a program of its own: the signal comes while Python tidies up, when it has given up our handlers."""
+    program = """
+import os, signal
+from service.ending import Ending
+class Late:
+    def __del__(self):  # of a global: about the last thing that happens
+        os.kill(os.getpid(), signal.SIGTERM)
+late = Late()
+ending = Ending()
+ending.listen()
+ending.leave()
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
