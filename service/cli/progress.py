@@ -42,6 +42,9 @@ def _bar(client: Client, run_id: int) -> RunRecord:
             if run.state == "queued":
                 progress.update(task, description="waiting", facts=_reason(client, run_id))
                 continue
+            if run.state == "paused":
+                progress.update(task, description="paused", facts=f"`trainyard runs resume {run_id}` lets it go on")
+                continue
             description = f"epoch {run.epoch}/{run.epochs}"
             total = run.epoch if run.state.ended else run.epochs
             progress.update(task, description=description, total=total, completed=run.epoch, facts=_facts(client, run))
