@@ -117,8 +117,11 @@ def many(client: Client, number: int) -> tuple[str, list[Budget]]:
     spec = client.settings.home / "tiny.yaml"
     parked, parking = timed(lambda: [client.submit(spec, queue="nobody").id for _ in range(number)])
     _, cancelling = timed(lambda: [client.cancel(run) for run in parked])
-    client.retry_all("queue = nobody")
-    _, at_once = timed(lambda: client.cancel_all("queue = nobody and state = queued"))
+    if len(client.retry_all("queue = nobody")) != number:
+        raise RuntimeError("the cancelled runs are not queued again")
+    cancelled, at_once = timed(lambda: client.cancel_all("queue = nobody and state = queued"))
+    if len(cancelled) != number:
+        raise RuntimeError(f"{len(cancelled)} runs were cancelled")
     began = time.perf_counter()
     _, submitting = timed(lambda: [client.submit(spec) for _ in range(number)])
     if not wait_until(lambda: not busy(client), 600, 0.1):
