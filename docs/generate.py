@@ -81,7 +81,7 @@ _CLI_HEAD = (
     "| --- | --- |",
     "| 0 | done |",
     "| 1 | the run failed or was cancelled, or something is wrong here |",
-    "| 2 | the input is wrong; nothing was changed |",
+    "| 2 | the input is wrong; nothing was changed, but for runs that were named before the wrong one |",
     "| 3 | a service cannot be reached: the database, the broker |",
     "| 130 | Ctrl-C |",
 )

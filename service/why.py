@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
@@ -33,7 +34,7 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
         case State.CANCELLED:
             return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {_again(run)}"
         case State.FAILED:
-            return f"run {run.id} failed{_where(run)}{_after(run)}: {run.error}"
+            return f"run {run.id} failed{_where(run)}{_after(run)}: {run.error}{_more(run)}"
 
 
 def _waits(session: Session, run: RunRecord, attempts: Sequence[AttemptRecord], lease_seconds: float) -> str:
@@ -43,7 +44,7 @@ def _waits(session: Session, run: RunRecord, attempts: Sequence[AttemptRecord], 
     if not serving:
         return f"run {run.id} waits because {_nobody(run, ready)}{before}"
     if (pause := history.pause(session, run.id)) > 0:
-        return f"run {run.id} waits: it is tried again in {duration(pause)}, for it lost several workers{before}"
+        return f"run {run.id} waits: it is tried again in {duration(pause)}, for it was lost several times{before}"
     ahead = history.ahead(session, run)
     slots, busy = sum(worker.slots for worker in serving), sum(worker.busy for worker in serving)
     line = "it is next in line" if ahead == 0 else f"{ahead} {'run goes' if ahead == 1 else 'runs go'} before it"
@@ -60,7 +61,11 @@ def _waits(session: Session, run: RunRecord, attempts: Sequence[AttemptRecord], 
 
 def _nobody(run: RunRecord, set_aside: Sequence[WorkerRecord]) -> str:
     """What is missing, and the command that helps."""
-    start = "`trainyard up`" if run.queue == "default" else f"`trainyard workers start --queues {run.queue}`"
+    start = (
+        "`trainyard up`, or `trainyard workers start` beside a yard"
+        if run.queue == "default"
+        else f"`trainyard workers start --queues {run.queue}`"
+    )
     if not set_aside:
         return f"no worker serves queue '{run.queue}'; start one: {start}"
     worker = set_aside[0]
@@ -95,6 +100,12 @@ def _where(run: RunRecord) -> str:
 
 def _after(run: RunRecord) -> str:
     return f" after {run.epoch} of {run.epochs} epochs" if run.started else " before it started"
+
+
+def _more(run: RunRecord) -> str:
+    """What helps a run that was ended by one of its limits: a retry would end there again."""
+    limit = re.search(r"limits\.[a-z_]+", run.error or "")
+    return f"; `trainyard runs clone {run.id} --set {limit[0]}=…` allows more" if limit else ""
 
 
 def _again(run: RunRecord) -> str:

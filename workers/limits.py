@@ -42,7 +42,7 @@ class Limits:
             self._low = min(self._low, loss)
         if self._epochs is None or self._stalled < self._epochs:
             return None
-        return f"the loss has set no new low for limits.stalled_epochs, {self._epochs}"
+        return f"the loss has set no new low for {self._epochs} epochs, its limits.stalled_epochs"
 
     @contextmanager
     def memory_bounded(self) -> Iterator[None]:

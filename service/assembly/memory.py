@@ -13,6 +13,7 @@ from service.spec import Spec
 from service.spec.schema import memory_bytes
 
 NUMBER = 4  # bytes, float32
+EMPTY_PROCESS = 100 * 2**20  # bytes, about
 MOST_BYTES = 2**40  # a spec that needs more has a typo
 
 
@@ -51,8 +52,9 @@ def _activations(plan: Plan, train_rows: int, validation_rows: int) -> int:
 def check_memory(spec: Spec, plan: Plan, memory: dict[str, int]) -> None:
     """Raise SpecError at the layer that needs most if the training would need more than any machine has."""
     needed = sum(memory.values())
-    if (limit := spec.limits.memory) is not None and needed > memory_bytes(limit):
-        sentence = f"the training alone needs about {size(needed)}; allow more, or make the network or batch smaller"
+    if (limit := spec.limits.memory) is not None and needed + EMPTY_PROCESS > memory_bytes(limit):
+        beside = f"beside the {size(EMPTY_PROCESS)} of an empty process"
+        sentence = f"the training needs about {size(needed)} {beside}; allow more, or make the network or batch smaller"
         raise spec.error(("limits", "memory"), sentence)
     if needed <= MOST_BYTES:
         return

@@ -28,6 +28,8 @@ def _lines(client: Client, run_id: int) -> RunRecord:
             values = " ".join(f"{name} {number(epoch[name])}" for name in _shown(run) if name in epoch)
             print(f"epoch {epoch['epoch']}/{run.epochs} {values}", file=sys.stderr)
             shown = epoch["epoch"]
+        if run.state == "paused":
+            print(client.why(run_id), file=sys.stderr)
     return run
 
 

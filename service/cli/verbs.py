@@ -73,7 +73,7 @@ def _ask(
     from service.errors import InputError
 
     if bool(runs) == (where is not None):
-        raise InputError("say which runs: their numbers, or --where with an expression")
+        raise InputError("say which runs: their numbers, or --where with an expression, not both")
     if where is None:
         for run in runs or ():
             print(f"run {run} is {one(run).state}")

@@ -101,8 +101,11 @@ def _class_weights(value: Any) -> Any:
 _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
-def _memory(text: str) -> str:
-    if not re.fullmatch(rf"[0-9]{{1,6}}(\.[0-9]{{1,3}})? ?({'|'.join(_UNITS)})", text) or not memory_bytes(text):
+def _memory(text: Any) -> Any:
+    if text is None:
+        return None
+    pattern = rf"[0-9]{{1,6}}(\.[0-9]{{1,3}})? ?({'|'.join(_UNITS)})"
+    if not isinstance(text, str) or not re.fullmatch(pattern, text) or not memory_bytes(text):
         raise PydanticCustomError("sentence", f"expected an amount such as 512 MiB or 2 GiB, got {shown(text)}")
     return text
 
@@ -334,7 +337,7 @@ class Limits(Strict):
         gt=0,
         description="of a slot's time, all attempts together; to end in good order, see `train.max_seconds`",
     )
-    memory: Annotated[str, AfterValidator(_memory)] | None = Field(
+    memory: Annotated[str, BeforeValidator(_memory)] | None = Field(
         None, description="of the process that trains it, such as 2 GiB; an empty process has about 100 MiB"
     )
     stalled_epochs: int | None = Field(

@@ -466,7 +466,7 @@ def test_a_verb_that_does_not_fit_the_state_says_which_would(cli):
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])
 def test_which_runs_are_meant_must_be_said_in_one_way(cli, verb):
-    sentence = "say which runs: their numbers, or --where with an expression"
+    sentence = "say which runs: their numbers, or --where with an expression, not both"
     assert cli.refused("runs", verb) == sentence
     assert cli.refused("runs", verb, 1, "--where", "id = 1") == sentence
 

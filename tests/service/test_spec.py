@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nn import Conv2d, MaxPool, Reshape
+from service import datasets
+from service.assembly import outline
 from service.spec import Spec, SpecError, load, parse
 from service.spec.schema import memory_bytes
 
@@ -298,6 +300,14 @@ def test_an_amount_of_memory_is_read_with_its_unit(amount, count):
     assert memory_bytes(parse(f"{MINIMAL}limits: {{memory: {amount}}}\n", "s.yaml").limits.memory) == count
 
 
-@pytest.mark.parametrize("amount", ["2", "2 GIB", "GiB", "-1 GiB", "1e3 MiB", "0 GiB", "2 GiB or so", "２ GiB"])
+@pytest.mark.parametrize("amount", ["2", 2, "2 GIB", "GiB", "-1 GiB", "1e3 MiB", "0 GiB", "2 GiB or so", "２ GiB"])
 def test_an_amount_of_memory_without_sense_is_refused_with_an_example(amount):
-    assert "expected an amount such as 512 MiB or 2 GiB" in complaint(f'{MINIMAL}limits: {{memory: "{amount}"}}\n')
+    assert "expected an amount such as 512 MiB or 2 GiB" in complaint(
+        f"{MINIMAL}limits: {{memory: {json.dumps(amount)}}}\n"
+    )
+
+
+def test_a_limit_of_memory_below_an_empty_process_is_refused_before_it_is_queued():
+    spec = parse(f"{MINIMAL}limits: {{memory: 64 MiB}}\n", "s.yaml")
+    with pytest.raises(SpecError, match=r"limits\.memory: the training needs about .* beside the 100 MiB of an empty"):
+        outline(spec, datasets.load(spec))

@@ -33,7 +33,8 @@ def serve(yard: Any, name: str = "ada", *, slots: int = 1, queue: str = "default
 
 def test_without_a_worker_the_command_that_starts_one_is_named(yard):
     run, night = yard.submit(), yard.submit(queue="night")
-    assert told(yard, run) == "waits because no worker serves queue 'default'; start one: `trainyard up`"
+    start = "start one: `trainyard up`, or `trainyard workers start` beside a yard"
+    assert told(yard, run) == f"waits because no worker serves queue 'default'; {start}"
     serve(yard, queue="day")
     assert told(yard, night) == (
         "waits because no worker serves queue 'night'; start one: `trainyard workers start --queues night`"
@@ -108,7 +109,7 @@ def test_a_run_that_pauses_after_losses_says_until_when(yard):
     yard.set(claim.run_id, not_before=after(240.5))
     serve(yard)
     assert told(yard, claim.run_id) == (
-        "waits: it is tried again in 4m00s, for it lost several workers (attempt 2 was lost: vanished)"
+        "waits: it is tried again in 4m00s, for it was lost several times (attempt 2 was lost: vanished)"
     )
 
 
@@ -173,6 +174,14 @@ def test_a_failed_run_tells_its_error_and_a_machine_that_died_is_no_failure_of_t
     assert told(yard, claim.run_id) == (
         "failed on ada after 0 of 30 epochs: "
         "attempt 1 was the last one allowed, and it was lost: worker ada was silent for 10 s"
+    )
+
+
+def test_a_run_that_a_limit_has_ended_tells_how_to_allow_more(yard):
+    claim = yard.claimed()
+    yard.finish(claim, Outcome.FAILED, error="it took more than limits.seconds, 4.0 s")
+    assert told(yard, claim.run_id).endswith(
+        f"; `trainyard runs clone {claim.run_id} --set limits.seconds=…` allows more"
     )
 
 

@@ -311,7 +311,7 @@ def test_a_run_that_no_longer_learns_fails_and_an_interruption_does_not_begin_th
     here.train()
     ended = here.client.run(whole)
     assert ended.state == "failed"
-    assert ended.error == "the loss has set no new low for limits.stalled_epochs, 3"
+    assert ended.error == "the loss has set no new low for 3 epochs, its limits.stalled_epochs"
     before_step({(ended.epoch - 1) * STEPS + 5: drain.request})
     here.train()
     drain._flag[0] = 0
