@@ -19,6 +19,7 @@ from service.store import blobs, history, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
+from service.store.submissions import NewRun
 from service.store.tables import Run, State
 
 if TYPE_CHECKING:
@@ -180,8 +181,7 @@ class Client:
             resolved = pinned(resolved, begin)
         stored.keep(self.database, dataset, resolved.data.source)
         with self.database.write() as session:
-            run_id = transitions.submit(
-                session,
+            new = NewRun(
                 name=resolved.name or "run",
                 spec=resolved.document(),
                 dataset_sha256=dataset.sha256,
@@ -191,7 +191,9 @@ class Client:
                 priority=priority,
                 tags=tags,
                 cloned_from=parent,
+                fine_tuned_from=None if resolved.begin is None else resolved.begin.run,
             )
+            (run_id,) = transitions.submit(session, [new])
         self._send_tickets([queue])
         return self.run(run_id)
 

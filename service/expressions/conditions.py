@@ -29,16 +29,7 @@ from sqlalchemy import (
 )
 
 from service.errors import InputError
-from service.expressions.elements import (
-    JsonKind,
-    JsonLength,
-    JsonName,
-    JsonNumber,
-    JsonText,
-    JsonTruth,
-    Like,
-    Ordered,
-)  # fmt: skip
+from service.expressions.elements import Like, Ordered
 from service.expressions.parser import parse, parse_field
 from service.expressions.tree import (
     And,
@@ -57,20 +48,24 @@ from service.expressions.tree import (
     Value,
 )  # fmt: skip
 from service.store.clock import Timestamp, now
+from service.store.spec_keys import LONGEST_TEXT, length_of, name_of, path_id, written
 from service.store.tables import Metric as MetricRow
-from service.store.tables import Run, State, Summary
+from service.store.tables import Run, SpecKey, State, Summary
 from service.store.tables import Tag as TagRow
 
 _COLUMNS: dict[str, Any] = {
     **{name: getattr(Run, name) for name in ("id", "name", "state", "queue", "priority", "worker", "epoch", "epochs")},
     **{name: getattr(Run, name) for name in ("created", "started", "finished", "error")},
     "attempts": Run.attempt,
-    "cloned_from": Run.cloned_from,
+    **{name: getattr(Run, name) for name in ("note", "cloned_from", "fine_tuned_from", "replay_of", "imported_from")},
     "dataset": Run.dataset_sha256,
     "weights": Run.weights_sha256,
     "duration": type_coerce(func.coalesce(Run.finished, now()), Double) - type_coerce(Run.started, Double),
 }
-_MAY_BE_NULL = {"cloned_from", "worker", "started", "finished", "error", "weights", "duration"}
+_MAY_BE_NULL = {
+    "note", "cloned_from", "fine_tuned_from", "replay_of", "imported_from", "worker", "started", "finished", "error",
+    "weights", "duration",
+}  # fmt: skip
 _SIGNS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
@@ -120,8 +115,8 @@ def _missing(field: Field) -> ColumnElement[bool]:
     match field:
         case Tag():
             return not_(_tags().exists())
-        case Key(path):
-            return JsonKind(Run.spec, path).is_(None)
+        case Key():
+            return not_(_there(field).exists())
         case Metric():
             return not_(_measured(field).where(_column(field).is_not(None)).exists())
     return _value(field, next(iter(field.kinds))).is_(None)
@@ -140,11 +135,13 @@ def _compared(field: Field, sign: str, values: tuple[Value, ...]) -> ColumnEleme
     if isinstance(field, Column):
         test = _test(_COLUMNS[field.name], sign, values, _literal_state if field.name == "state" else None)
         return func.coalesce(test, false()) if field.name in _MAY_BE_NULL else test
+    assert not isinstance(field, Tag)
     by_kind: dict[Kind, list[Value]] = {}
     for one in values:
-        by_kind.setdefault(_kind(one), []).append(one)
-    tests = [_test(_value(field, kind), sign, tuple(alike)) for kind, alike in by_kind.items()]
-    return func.coalesce(or_(*tests), false())
+        by_kind.setdefault(_kind(one), []).append(one[:LONGEST_TEXT] if isinstance(one, str) else one)
+    return or_(
+        *(_there(field, kind).where(_test(_KEY[kind], sign, tuple(alike))).exists() for kind, alike in by_kind.items())
+    )
 
 
 def _kind(value: Value) -> Kind:
@@ -180,6 +177,8 @@ def _literal_state(state: Value) -> ColumnElement[Any]:
 
 # What a field is in SQL
 
+_KEY: dict[Kind, Any] = {Kind.NUMBER: SpecKey.number, Kind.TEXT: SpecKey.text, Kind.TRUTH: SpecKey.truth}
+
 
 def _value(field: Field, kind: Kind) -> ColumnElement[Any]:
     """The field as a single value of this kind, NULL where there is none."""
@@ -189,19 +188,19 @@ def _value(field: Field, kind: Kind) -> ColumnElement[Any]:
             return element
         case Metric():
             return _measured(field).scalar_subquery()
-        case Layers():
-            return JsonLength(Run.spec, ("network",))
-        case Key(path):
-            return _json(kind, named=field.named)(Run.spec, path)
+        case Layers() | Key():
+            return _there(field, kind).with_only_columns(_KEY[kind]).scalar_subquery()
     raise AssertionError(f"{field} is no single value")
 
 
-def _json(kind: Kind, *, named: bool) -> type[JsonNumber | JsonText | JsonTruth | JsonName]:
-    if kind is Kind.NUMBER:
-        return JsonNumber
-    if kind is Kind.TRUTH:
-        return JsonTruth
-    return JsonName if named else JsonText
+def _there(field: Layers | Key, kind: Kind | None = None) -> Select[Any]:
+    """What the run's spec has at this place, by the primary key."""
+    if isinstance(field, Layers):
+        path = length_of("network")
+    else:
+        path = written(field.path)
+        path = name_of(path) if field.named and kind is Kind.TEXT else path
+    return select(SpecKey.run_id).where(SpecKey.path_id == path_id(path), SpecKey.run_id == Run.id).correlate(Run)
 
 
 def _column(metric: Metric) -> ColumnElement[Any]:

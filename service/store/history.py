@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from service.store.clock import now
 from service.store.records import AttemptRecord, MetricSummary, RunRecord
-from service.store.tables import Attempt, Metric, Run, State, Summary, Tag
+from service.store.tables import Attempt, Metric, Run, Spec, State, Summary, Tag
 from service.store.transitions import NoSuchRun
 
 MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 parameters
@@ -67,16 +67,20 @@ def _records(session: Session, rows: Sequence[Run]) -> list[RunRecord]:
     for summary in session.scalars(select(Summary).where(Summary.run_id.in_(ids)).order_by(Summary.name)):
         best = MetricSummary(last=summary.last, best=summary.best, best_epoch=summary.best_epoch)
         metrics[summary.run_id][summary.name] = best
-    return [_record(row, tags[row.id], metrics[row.id]) for row in rows]
+    specs = {spec.run_id: spec.document for spec in session.scalars(select(Spec).where(Spec.run_id.in_(ids)))}
+    return [_record(row, specs[row.id], tags[row.id], metrics[row.id]) for row in rows]
 
 
-def _record(row: Run, tags: Sequence[str], metrics: dict[str, MetricSummary]) -> RunRecord:
-    return RunRecord(
-        id=row.id, name=row.name, state=State(row.state), queue=row.queue, priority=row.priority, tags=tuple(tags),
-        attempt=row.attempt, epoch=row.epoch, epochs=row.epochs, created=row.created, started=row.started,
-        finished=row.finished, worker=row.worker, error=row.error, spec=row.spec, dataset_sha256=row.dataset_sha256,
-        weights_sha256=row.weights_sha256, wish=row.wish, cloned_from=row.cloned_from, metrics=metrics,
-    )  # fmt: skip
+SAME = (  # in the row as in the record
+    "id", "name", "queue", "priority", "attempt", "epoch", "epochs", "created", "started", "finished", "worker",
+    "error", "dataset_sha256", "weights_sha256", "wish", "note", "cloned_from", "fine_tuned_from", "replay_of",
+    "imported_from",
+)  # fmt: skip
+
+
+def _record(row: Run, spec: dict[str, Any], tags: Sequence[str], metrics: dict[str, MetricSummary]) -> RunRecord:
+    same = {name: getattr(row, name) for name in SAME}
+    return RunRecord(state=State(row.state), spec=spec, tags=tuple(tags), metrics=metrics, **same)
 
 
 def attempts(session: Session, run_id: int) -> list[AttemptRecord]:

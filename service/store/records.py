@@ -58,7 +58,11 @@ class RunRecord(Record):
     weights_sha256: str | None
     metrics: dict[str, MetricSummary]
     wish: str | None = None  # cancel or pause, which its worker has still to do
+    note: str | None = None
     cloned_from: int | None = None
+    fine_tuned_from: int | None = None
+    replay_of: int | None = None
+    imported_from: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from service.store.clock import Timestamp, now
 
-SCHEMA = "0002"  # the newest migration, known here so that a command need not load Alembic to see that all is well
+SCHEMA = "0003"  # the newest migration, known here so that a command need not load Alembic to see that all is well
 Json = JSON().with_variant(JSONB(), "postgresql")
 Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
 
@@ -83,6 +83,7 @@ class Base(DeclarativeBase):
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
             "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
         }
     )
     type_annotation_map = {datetime: Timestamp, dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
@@ -122,7 +123,7 @@ class Dataset(Base):
 
 
 class Run(Base):
-    """One submitted spec and all that became of it."""
+    """One submitted spec and all that became of it. Lists read many of these rows: what is long is kept elsewhere."""
 
     __tablename__ = "runs"
 
@@ -131,7 +132,6 @@ class Run(Base):
     state: Mapped[str] = mapped_column(default=State.QUEUED)
     queue: Mapped[str] = mapped_column(default="default")
     priority: Mapped[int] = mapped_column(default=0)  # higher goes first
-    spec: Mapped[dict[str, Any]]
     dataset_sha256: Mapped[str] = mapped_column(ForeignKey("datasets.sha256"))
     epochs: Mapped[int]
     epoch: Mapped[int] = mapped_column(default=0)
@@ -144,7 +144,6 @@ class Run(Base):
     finished: Mapped[datetime | None]
     worker: Mapped[str | None]
     lost_by: Mapped[str | None]  # the worker that lost it last
-    cloned_from: Mapped[int | None] = mapped_column(ForeignKey("runs.id"))
     lease_until: Mapped[datetime | None]
     error: Mapped[str | None]
     checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
@@ -152,8 +151,15 @@ class Run(Base):
     weights_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
     last_weights_id: Mapped[int | None] = mapped_column(ForeignKey("blobs.id"), index=True)
     weights_sha256: Mapped[str | None] = mapped_column(String(64))
+    note: Mapped[str | None]
+    # Parents: numbers of runs that may have been removed meanwhile.
+    cloned_from: Mapped[int | None]
+    fine_tuned_from: Mapped[int | None]
+    replay_of: Mapped[int | None]
+    imported_from: Mapped[str | None]  # where else it ran, for people
 
     __table_args__ = (
+        *(Index(f"ix_runs_{name}", name, "id") for name in ("created", "finished", "name", "queue", "worker")),
         Index(
             "ix_runs_leased", "lease_until",
             sqlite_where=text("state = 'running'"), postgresql_where=text("state = 'running'"),
@@ -172,6 +178,64 @@ Index(
     sqlite_where=text("state = 'queued'"),
     postgresql_where=text("state = 'queued'"),
 )
+
+
+class Spec(Base):
+    """The spec of a run as it was resolved, and where it was submitted: user, host, versions, commit of the folder."""
+
+    __tablename__ = "specs"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    uid: Mapped[str] = mapped_column(String(32), unique=True)  # the run's name in every yard that has a copy of it
+    document: Mapped[dict[str, Any]]
+    origin: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Path(Base):
+    """A place in a spec, such as optimizer.adam.learning_rate; `service.store.spec_keys` says how it is written."""
+
+    __tablename__ = "paths"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(unique=True)
+
+
+class SpecKey(Base):
+    """What stands at a path of a run's spec, so that asking for it need not read every spec.
+
+    One of the three values is set; none is for a mapping or a list. There are some sixty of these rows to a run, and
+    they go without foreign keys: the checks would cost more than the rows.
+    """
+
+    __tablename__ = "spec_keys"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    path_id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[float | None]
+    text: Mapped[str | None]
+    truth: Mapped[bool | None]
+
+
+for _value in (SpecKey.number, SpecKey.text):
+    Index(
+        f"ix_spec_keys_{_value.key}", SpecKey.path_id, _value, SpecKey.run_id,
+        sqlite_where=_value.is_not(None), postgresql_where=_value.is_not(None),
+    )  # fmt: skip
+
+
+class Edit(Base):
+    """What a person has changed of a run afterwards: its name, note, tags, parents."""
+
+    __tablename__ = "edits"
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    at: Mapped[datetime] = mapped_column(default=now())
+    who: Mapped[str]
+    what: Mapped[str]
+    before: Mapped[str | None]
+    after: Mapped[str | None]
 
 
 class Tag(Base):
@@ -216,11 +280,26 @@ class Metric(Base):
     value: Mapped[float] = mapped_column(Number, nullable=True)
 
 
+class StepMetric(Base):
+    """A number of a run at a step, where its spec asks for more than one an epoch; it exists once."""
+
+    __tablename__ = "step_metrics"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[float] = mapped_column(Number, nullable=True)
+
+
 class Summary(Base):
     """The last and the best value of each metric of a run, so that lists need not read the metrics."""
 
     __tablename__ = "summaries"
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012
+    __table_args__ = (
+        *(Index(f"ix_summaries_{value}", "name", value, "run_id") for value in ("last", "best")),
+        {"sqlite_with_rowid": False},
+    )
 
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)

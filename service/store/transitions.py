@@ -42,10 +42,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, TrainyardError
-from service.store import points
+from service.store import points, submissions
 from service.store.clock import after, now
 from service.store.points import Point
-from service.store.tables import Attempt, Outcome, Run, State, Tag, Wish, Worker
+from service.store.submissions import NewRun
+from service.store.tables import Attempt, Outcome, Run, Spec, State, Wish, Worker
 
 LONGEST_BACK_OFF = 60.0  # seconds before a run that lost several workers is tried again
 SHY_SECONDS = 10.0  # for which a worker that lost a run leaves it to others, where there are any
@@ -107,28 +108,9 @@ def _in(*states: State) -> ColumnElement[bool]:
     return or_(*(Run.state == literal_column(f"'{state}'") for state in states))
 
 
-def submit(
-    session: Session,
-    *,
-    name: str,
-    spec: Mapping[str, Any],
-    dataset_sha256: str,
-    epochs: int,
-    max_attempts: int,
-    queue: str = "default",
-    priority: int = 0,
-    tags: Sequence[str] = (),
-    cloned_from: int | None = None,
-) -> int:
-    """Queue a run and return its number. The row is the outbox: the ticket is sent after the commit."""
-    run = Run(
-        name=name, spec=dict(spec), dataset_sha256=dataset_sha256, epochs=epochs,
-        max_attempts=max_attempts, queue=queue, priority=priority, cloned_from=cloned_from,
-    )  # fmt: skip
-    session.add(run)
-    session.flush()
-    session.add_all(Tag(run_id=run.id, tag=tag) for tag in dict.fromkeys(tags))
-    return run.id
+def submit(session: Session, runs: Sequence[NewRun]) -> list[int]:
+    """Queue runs and return their numbers. The rows are the outbox: the tickets are sent after the commit."""
+    return submissions.add(session, runs)
 
 
 def claim(
@@ -150,14 +132,15 @@ def claim(
             started=func.coalesce(Run.started, now()),
             error=None,
         )
-        .returning(Run.id, Run.attempt, Run.spec, Run.dataset_sha256, Run.checkpoint_id, Run.epoch)
+        .returning(Run.id, Run.attempt, Run.dataset_sha256, Run.checkpoint_id, Run.epoch)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
         return None
     attempt = {"run_id": row.id, "number": row.attempt, "worker": worker, "pid": pid, "environment": dict(environment)}
     session.execute(insert(Attempt).values(attempt))
-    return Claim(*row)
+    spec = session.scalars(select(Spec.document).where(Spec.run_id == row.id)).one()
+    return Claim(row.id, row.attempt, spec, row.dataset_sha256, row.checkpoint_id, row.epoch)
 
 
 def _takes_nothing(worker: str) -> ColumnElement[bool]:
@@ -380,9 +363,10 @@ def resume(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
 
 def retry(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
     """Queue failed and cancelled runs again; they go on from their last checkpoint, with their attempts renewed."""
+    again = select(Spec.document["max_attempts"].as_integer()).where(Spec.run_id == Run.id).scalar_subquery()
     changes = {
         "state": State.QUEUED, "wish": None, "error": None, "finished": None, "worker": None, "lost_by": None,
-        "not_before": now(), "max_attempts": Run.attempt + Run.spec["max_attempts"].as_integer(),
+        "not_before": now(), "max_attempts": Run.attempt + again,
     }  # fmt: skip
     return _ask(session, which, (State.FAILED, State.CANCELLED), changes)
 

@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, text, update
 
 from service.store import history, transitions
 from service.store.database import Database
+from service.store.submissions import NewRun
 from service.store.tables import Attempt, Blob, Chunk, Dataset, Metric, Outcome, Run, State
 from service.store.transitions import Point, Progress
 from tests.chaos import audit, invariants, recoveries, schedule, workload
@@ -79,7 +80,7 @@ def taken_over(database: Database) -> int:
     """A run whose first attempt was lost and whose second trains; both have written something."""
     named = {"name": "digits", "spec": {}, "dataset_sha256": "d" * 64, "epochs": 30, "max_attempts": 9}
     with database.write() as session:
-        run_id = transitions.submit(session, **named)
+        (run_id,) = transitions.submit(session, [NewRun(**named)])
     for number, worker in ((1, "ada"), (2, "bob")):
         with database.write() as session:
             session.execute(update(Run).values(not_before=Run.created))

@@ -13,6 +13,7 @@ from service.store.clock import after
 from service.store.database import Database
 from service.store.points import Point
 from service.store.records import AttemptRecord, RunRecord
+from service.store.submissions import NewRun
 from service.store.tables import Blob, Chunk, Dataset, Outcome, Run, State
 from service.store.transitions import Claim, Progress
 
@@ -33,7 +34,7 @@ class Yard:
     def submit(self, *, max_attempts: int = 3, **changes: Any) -> int:
         spec = {"max_attempts": max_attempts}
         values = {"name": "digits", "spec": spec, "dataset_sha256": "d" * 64, "epochs": 30} | changes
-        return self.do(transitions.submit, max_attempts=max_attempts, **values)
+        return self.do(transitions.submit, [NewRun(max_attempts=max_attempts, **values)])[0]
 
     def do(self, transition: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """One function of the store in one writing transaction."""

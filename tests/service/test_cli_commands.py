@@ -31,7 +31,8 @@ from tests.yard import ROOT, settled
 
 RUN = {
     "id", "name", "state", "queue", "priority", "tags", "attempt", "epoch", "epochs", "created", "started", "finished",
-    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics", "wish", "cloned_from",
+    "worker", "error", "spec", "dataset_sha256", "weights_sha256", "metrics", "wish", "note", "cloned_from",
+    "fine_tuned_from", "replay_of", "imported_from",
 }  # fmt: skip
 ATTEMPT = {
     "number", "worker", "pid", "started", "finished", "outcome", "reason", "exit_signal", "first_epoch", "epoch",
@@ -429,7 +430,7 @@ def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(c
 
 
 def test_the_database_is_checked_and_upgraded(cli):
-    assert cli("db", "check").out == "the database is at schema 0002, the one this version needs\n"
+    assert cli("db", "check").out == "the database is at schema 0003, the one this version needs\n"
     assert cli("db", "upgrade").out == "the database is at schema 0002\n"
     url = f"sqlite:///{cli.home / 'new.db'}"
     made = cli("--database", url, "db", "upgrade")

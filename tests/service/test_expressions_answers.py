@@ -19,7 +19,7 @@ from service.expressions.elements import Like
 from service.expressions.parser import DEEPEST, parse_field
 from service.expressions.tokens import LONGEST
 from service.expressions.tree import Kind
-from service.store import history
+from service.store import history, spec_keys
 from service.store.clock import after
 from service.store.tables import Metric, Run, State, Summary, Tag
 from service.store.transitions import Point
@@ -168,11 +168,12 @@ expressions = st.recursive(
 
 
 def store(session: Session, runs: list[PlainRun]) -> None:
+    spec_keys.store(session, {run.columns["id"]: run.spec for run in runs})
     names = {"attempts": "attempt", "dataset": "dataset_sha256", "weights": "weights_sha256"}
     for run in runs:
         number = run.columns["id"]
         columns = {names.get(name, name): value for name, value in run.columns.items()}
-        session.execute(insert(Run).values(spec=run.spec, max_attempts=3, **columns))
+        session.execute(insert(Run).values(max_attempts=3, **columns))
         for tag in run.tags:
             session.execute(insert(Tag).values(run_id=number, tag=tag))
         for name in run.last:

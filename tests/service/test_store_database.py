@@ -21,7 +21,7 @@ def count(session):
 
 def test_what_fails_half_way_leaves_nothing(yard):
     def submit_and_fail(session):
-        session.add(Run(name="x", spec={}, dataset_sha256="d" * 64, epochs=1, max_attempts=1))
+        session.add(Run(name="x", dataset_sha256="d" * 64, epochs=1, max_attempts=1))
         session.flush()
         raise RuntimeError("half-way")
 
@@ -32,14 +32,14 @@ def test_what_fails_half_way_leaves_nothing(yard):
 
 def test_reading_writes_nothing(yard):
     with yard.database.read() as session:
-        session.add(Run(name="x", spec={}, dataset_sha256="d" * 64, epochs=1, max_attempts=1))
+        session.add(Run(name="x", dataset_sha256="d" * 64, epochs=1, max_attempts=1))
         session.flush()
     assert yard.ask(count) == 0
 
 
 def test_a_reader_neither_waits_for_a_writer_nor_sees_what_it_has_not_committed(yard):
     with yard.database.write() as session:
-        session.add(Run(name="x", spec={}, dataset_sha256="d" * 64, epochs=1, max_attempts=1))
+        session.add(Run(name="x", dataset_sha256="d" * 64, epochs=1, max_attempts=1))
         session.flush()
         assert yard.ask(count) == 0
     assert yard.ask(count) == 1

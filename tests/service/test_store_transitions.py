@@ -10,6 +10,7 @@ import pytest
 from service.store import blobs, transitions
 from service.store.clock import after, now
 from service.store.points import Point
+from service.store.submissions import NewRun
 from service.store.tables import Outcome, Run, State, Wish
 from service.store.transitions import Claim, LeaseLost, NoSuchRun, WeightsKept, WrongState
 
@@ -161,7 +162,8 @@ def test_a_late_worker_can_write_nothing_into_a_run_that_was_taken_over(yard, st
 
 def test_what_a_late_worker_wrote_beside_its_record_is_undone_with_it(yard, stale):
     def submit_and_record(session):
-        transitions.submit(session, name="x", spec={}, dataset_sha256="d" * 64, epochs=1, max_attempts=1, queue="other")
+        new = NewRun(name="x", spec={}, dataset_sha256="d" * 64, epochs=1, max_attempts=1, queue="other")
+        transitions.submit(session, [new])
         transitions.record(session, stale.run_id, 1, transitions.Progress(), 1.0)
 
     with pytest.raises(LeaseLost):

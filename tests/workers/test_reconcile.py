@@ -19,6 +19,7 @@ from service.store import blobs, history, transitions
 from service.store import workers as worker_store
 from service.store.clock import after
 from service.store.database import DatabaseUnreachable
+from service.store.submissions import NewRun
 from service.store.tables import Blob, Outcome
 from service.store.workers import WorkerNameTaken
 from tests.servers import eventually
@@ -199,12 +200,9 @@ def test_a_waiting_ticket_serves_for_any_run_of_its_queue(here, tickets, reconci
 
 def test_runs_by_the_thousand_do_not_fill_the_broker(here, tickets, reconciler):
     first = here.client.run(here.submit())
+    named = {"name": "many", "spec": first.spec, "dataset_sha256": first.dataset_sha256, "queue": here.queue}
     with here.database.write() as session:
-        for _ in range(MOST_TICKETS + 50):
-            transitions.submit(
-                session, name="many", spec=first.spec, dataset_sha256=first.dataset_sha256, epochs=1, max_attempts=1,
-                queue=here.queue,
-            )  # fmt: skip
+        transitions.submit(session, [NewRun(epochs=1, max_attempts=1, **named) for _ in range(MOST_TICKETS + 50)])
     reconciler.run()
     assert tickets.depth(here.queue) == MOST_TICKETS
 

@@ -1,0 +1,49 @@
+"""Many rows at once, as fast as each database takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+FEW = 200  # rows, up to which COPY does not earn its round trips
+
+
+def upsert(session: Session, table: Table) -> Any:
+    """An INSERT that can be told what to do on a conflict."""
+    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return make(table)
+
+
+def insert_all(session: Session, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Insert rows, given as tuples of these columns, in the caller's transaction; other columns get no default."""
+    names = ", ".join(columns)
+    if session.get_bind().dialect.name == "postgresql" and len(rows) > FEW:
+        _copy(session, f"COPY {table.name} ({names}) FROM STDIN", _bound(session, table, columns, rows))
+    elif rows:
+        mark = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(columns))})"
+        session.connection().exec_driver_sql(statement, list(_bound(session, table, columns, rows)))
+
+
+def _copy(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> None:
+    cursor: Any = session.connection().connection.cursor()
+    with cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _bound(
+    session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Iterable[tuple[Any, ...]]:
+    """The rows as the driver takes them: a document as its JSON, a time as seconds."""
+    dialect = session.get_bind().dialect
+    binds: list[Callable[[Any], Any] | None] = [
+        table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns
+    ]
+    if not any(binds):
+        return map(tuple, rows)
+    return (tuple(v if bind is None else bind(v) for bind, v in zip(binds, row, strict=True)) for row in rows)
