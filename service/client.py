@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import InputError, TrainyardError
 from service.settings import Settings, load_settings
-from service.store import blobs, history, suspicion, transitions
+from service.store import blobs, history, pages, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from service.evaluation import Evaluation
     from service.queue import Tickets
     from service.spec import Spec
+    from service.store.statistics import Group
     from service.weights import Weights
 
 POLL_SECONDS = 0.1
@@ -216,25 +217,63 @@ class Client:
 
     def runs(
         self,
-        *,
-        states: Iterable[str] = (),
-        queue: str | None = None,
-        tag: str | None = None,
-        before: int | None = None,
-        limit: int | None = 20,
         where: str | None = None,
+        *,
+        sort: str | None = None,
+        after: int | None = None,
+        limit: int | None = 20,
     ) -> list[RunRecord]:
-        """The newest runs first; `before` takes a run's number and goes on from there.
+        """The runs that fit an expression such as "val_accuracy > 0.97 and tag = 'base'", the newest first.
 
-        `where` is an expression such as "val_accuracy > 0.97 and tag = 'base'"; raises InputError if it is none.
+        `sort` by a field, and `asc` or `desc`, instead: "best(val_loss)", "created desc". `after` takes the number of
+        the last run of a page and goes on behind it. Raises InputError for what is no expression or no order.
         """
-        states = list(states)
-        for state in states:
-            if state not in list(State):
-                raise InputError(f"there is no state '{state}': a run is {', '.join(State)}")
-        fits = None if where is None else _condition(where)
+        fits, order = _condition(where), _order(sort)
         with self.database.read() as session:
-            return history.runs(session, states=states, queue=queue, tag=tag, before=before, limit=limit, where=fits)
+            return history.runs(session, fits, order, after, limit)
+
+    def values(self, run_ids: Sequence[int], fields: str) -> list[dict[str, Any]]:
+        """For each of these runs the value of each of the fields, such as "id, best(val_loss), optimizer".
+
+        A run that has no such value has None. Raises InputError for what is no field of one value.
+        """
+        from service.expressions import parse_fields, value
+
+        asked = {name: value(field) for name, field in parse_fields(fields).items()}
+        with self.database.read() as session:
+            return history.values_of(session, run_ids, asked)
+
+    def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:
+        """The runs that are best by a metric at its best epoch; those that have it come first.
+
+        Raises InputError for what is no metric.
+        """
+        return self.runs(where, sort=_best(metric), limit=limit)
+
+    def stats(self, metric: str, by: str, where: str | None = None, *, limit: int = 20) -> list[Group]:
+        """Count, mean, deviation and best of a metric (or of another field that is a number) for each group of runs.
+
+        `by` lists fields: "optimizer, train.batch_size". The groups with the best values come first.
+        """
+        from service.expressions import orders
+        from service.store import statistics
+
+        fits, measured = _condition(where), orders.measure(metric)
+        keys = orders.keys(by)
+        with self.database.read() as session:
+            return statistics.groups(session, fits, measured, keys, limit)
+
+    def pareto(self, first: str, second: str, where: str | None = None) -> list[RunRecord]:
+        """The runs of which no other is better in one of two fields and at least as good in the other.
+
+        Metrics are best where they are best, other fields where they are small; "duration desc" turns that round.
+        """
+        from service.expressions import orders
+        from service.store import statistics
+
+        fits, one, two = _condition(where), orders.measure(first), orders.measure(second)
+        with self.database.read() as session:
+            return history.some(session, statistics.front(session, fits, one, two))
 
     def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
         """One row an epoch: `epoch` and every metric."""
@@ -312,7 +351,9 @@ class Client:
         return self._ask_all(transitions.retry, where)
 
     def _ask_all(self, ask: Ask, where: str, timeout: float = 0.0) -> dict[int, State]:
-        which = _condition(where)
+        from service.expressions import condition
+
+        which = condition(where)
         with self.database.write() as session:
             asked = ask(session, which)
         return self._settle(ask, list(asked), timeout)
@@ -433,10 +474,27 @@ def _check_names(queue: str, tags: Sequence[str]) -> None:
         check_name("tag", tag)
 
 
-def _condition(where: str) -> ColumnElement[bool]:
+def _condition(where: str | None) -> ColumnElement[bool] | None:
     from service.expressions import condition
 
-    return condition(where)
+    return None if where is None else condition(where)
+
+
+def _best(metric: str) -> str:
+    from service.expressions import parse_fields
+    from service.expressions.tree import Metric
+
+    if parse_fields(metric) != {metric: Metric(metric)}:
+        raise InputError(f"'{metric}' is not the name of a metric, such as val_accuracy")
+    return f"best({metric})"
+
+
+def _order(sort: str | None) -> pages.Order:
+    if sort is None:
+        return pages.NEWEST
+    from service.expressions import order
+
+    return order(sort)
 
 
 def check_name(what: str, name: str) -> None:

@@ -13,6 +13,7 @@ down_revision = "0002"
 
 AT_ONCE = 1000  # runs
 Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Sorted = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 Json = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 PARENT = """
     UPDATE runs SET fine_tuned_from = (
@@ -80,7 +81,7 @@ def _create_spec_keys() -> tuple[sa.Table, sa.Table]:
         sa.Column("path_id", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
         sa.Column("number", sa.Double(), nullable=True),
-        sa.Column("text", sa.String(), nullable=True),
+        sa.Column("text", Sorted, nullable=True),
         sa.Column("truth", sa.Boolean(), nullable=True),
         sa.PrimaryKeyConstraint("path_id", "run_id", name=op.f("pk_spec_keys")),
         sqlite_with_rowid=False,
@@ -156,5 +157,8 @@ def _rework_runs() -> None:
     op.execute(PARENT)
     op.add_column("runs", sa.Column("replay_of", sa.Integer(), nullable=True))
     op.add_column("runs", sa.Column("imported_from", sa.String(), nullable=True))
+    if op.get_context().dialect.name == "postgresql":
+        for name in ("name", "queue", "worker"):
+            op.alter_column("runs", name, type_=Sorted)
     for name in ("created", "finished", "name", "queue", "worker"):
         op.create_index(f"ix_runs_{name}", "runs", [name, "id"])

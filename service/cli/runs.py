@@ -1,4 +1,4 @@
-"""`trainyard runs`: list, show, watch, why, weights; what is asked of them is in `verbs`."""
+"""`trainyard runs`: show, watch, why, weights. Many at once are in `lists`, what is asked of them is in `verbs`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, verbs
+from service.cli import context, lists, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
-from service.display import age, headline, lasted, number, shortened, sparkline
+from service.display import age, lasted, number, sparkline
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -19,47 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Ask about runs, and act on them.", no_args_is_help=True)
 
 
-@app.command("list")
-def list_runs(
-    state: Annotated[list[str], typer.Option(help="Only runs in this state; may be repeated.")] = [],
-    queue: Annotated[str | None, typer.Option(help="Only runs of this queue.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only runs with this tag.")] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(help="Only runs that this expression fits, as in \"val_accuracy > 0.9 and tag = 'base'\"."),
-    ] = None,
-    before: Annotated[int | None, typer.Option(help="Only runs older than this number, for the next page.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
-    json: JsonOption = False,
-) -> None:
-    """List runs, the newest first. BEST is of the metric that early stopping watches, or else of the first asked for:
-    on test, if the run has ended and kept rows for it, else on validation.
-
-    Example: trainyard runs list --state running --limit 10
-    """
-    found = context.client().runs(states=state, queue=queue, tag=tag, before=before, limit=limit + 1, where=where)
-    more, found = len(found) > limit, found[:limit]
-    if json:
-        print_json([run.json() for run in found])
-        return
-    print_table([">RUN", "NAME", "STATE", ">EPOCH", "BEST", ">TIME", "WORKER"], map(_row, found))
-    if more:
-        hint(f"there are more: --before {found[-1].id}, or --limit")
-    if not found:
-        asked = state or queue or tag or where
-        hint("no run fits" if asked else "no run yet; `trainyard submit SPEC` queues one")
-
-
-def _row(run: RunRecord) -> tuple[Any, ...]:
-    return (
-        run.id,
-        shortened(run.name, 16),
-        run.state,
-        f"{run.epoch}/{run.epochs}",
-        headline(run),
-        lasted(run),
-        run.worker or "-",
-    )
+lists.add_commands(app)
 
 
 @app.command()

@@ -7,7 +7,8 @@ always the opposite: there is no third truth.
 
 from service.expressions.conditions import condition, value
 from service.expressions.errors import ExpressionError
-from service.expressions.parser import parse
+from service.expressions.orders import order
+from service.expressions.parser import parse, parse_fields
 from service.expressions.tree import Expression
 
-__all__ = ["Expression", "ExpressionError", "condition", "parse", "value"]
+__all__ = ["Expression", "ExpressionError", "condition", "order", "parse", "parse_fields", "value"]

@@ -28,9 +28,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from service.errors import InputError
-from service.expressions.elements import Like, Ordered
-from service.expressions.parser import parse, parse_field
+from service.expressions.elements import Like, Looked, Ordered
+from service.expressions.parser import parse
 from service.expressions.tree import (
     And,
     Column,
@@ -53,7 +52,7 @@ from service.store.tables import Metric as MetricRow
 from service.store.tables import Run, SpecKey, State, Summary
 from service.store.tables import Tag as TagRow
 
-_COLUMNS: dict[str, Any] = {
+COLUMNS: dict[str, Any] = {
     **{name: getattr(Run, name) for name in ("id", "name", "state", "queue", "priority", "worker", "epoch", "epochs")},
     **{name: getattr(Run, name) for name in ("created", "started", "finished", "error")},
     "attempts": Run.attempt,
@@ -79,20 +78,12 @@ def condition(text: str) -> ColumnElement[bool]:
     return compiled(parse(text))
 
 
-def value(text: str) -> ColumnElement[Any]:
-    """The value of a field, such as `best(val_loss)`, `created` or `train.epochs`, to sort by or to select.
+def value(field: Field) -> ColumnElement[Any]:
+    """The value of a field, such as `best(val_loss)`, `created` or `train.epochs`; NULL where the run has none.
 
-    It is NULL where the run has none; the databases put NULL at different ends, so sort with `nulls_last()`. A key that
-    may be of several kinds counts where it is a text. Raises InputError for a text that names no single value.
+    A key that may be of several kinds counts where it is a text. The parser lets no tag and no section through here.
     """
-    field = parse_field(text)
-    if isinstance(field, Tag):
-        raise InputError("a run may have several tags, so 'tag' is no value to sort by")
-    if isinstance(field, Key) and not field.kinds:
-        raise InputError(f"{field} is no single value; name one inside of it")
-    if Kind.TEXT in field.kinds:
-        return Ordered(_value(field, Kind.TEXT))
-    return _value(field, next(iter(field.kinds)))
+    return _value(field, Kind.TEXT if Kind.TEXT in field.kinds else next(iter(field.kinds)))
 
 
 def compiled(expression: Expression) -> ColumnElement[bool]:
@@ -118,7 +109,7 @@ def _missing(field: Field) -> ColumnElement[bool]:
         case Key():
             return not_(_there(field).exists())
         case Metric():
-            return not_(_measured(field).where(_column(field).is_not(None)).exists())
+            return not_(_measured(field).where(Looked(_column(field)).is_not(None)).exists())
     return _value(field, next(iter(field.kinds))).is_(None)
 
 
@@ -131,16 +122,19 @@ def _tagged(sign: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
 
 def _compared(field: Field, sign: str, values: tuple[Value, ...]) -> ColumnElement[bool]:
     if isinstance(field, Metric):
-        return _measured(field).where(_test(_column(field), sign, values)).exists()
+        return _measured(field).where(_test(Looked(_column(field)), sign, values)).exists()
     if isinstance(field, Column):
-        test = _test(_COLUMNS[field.name], sign, values, _literal_state if field.name == "state" else None)
+        test = _test(COLUMNS[field.name], sign, values, _literal_state if field.name == "state" else None)
         return func.coalesce(test, false()) if field.name in _MAY_BE_NULL else test
     assert not isinstance(field, Tag)
     by_kind: dict[Kind, list[Value]] = {}
     for one in values:
         by_kind.setdefault(_kind(one), []).append(one[:LONGEST_TEXT] if isinstance(one, str) else one)
     return or_(
-        *(_there(field, kind).where(_test(_KEY[kind], sign, tuple(alike))).exists() for kind, alike in by_kind.items())
+        *(
+            _there(field, kind).where(_test(Looked(_KEY[kind]), sign, tuple(alike))).exists()
+            for kind, alike in by_kind.items()
+        )
     )
 
 
@@ -184,7 +178,7 @@ def _value(field: Field, kind: Kind) -> ColumnElement[Any]:
     """The field as a single value of this kind, NULL where there is none."""
     match field:
         case Column(name):
-            element: ColumnElement[Any] = _COLUMNS[name]
+            element: ColumnElement[Any] = COLUMNS[name]
             return element
         case Metric():
             return _measured(field).scalar_subquery()

@@ -44,6 +44,27 @@ def _ordered_postgresql(element: Ordered, compiler: Any, **options: Any) -> str:
     return f'({compiler.process(element.clauses, **options)} COLLATE "C")'
 
 
+class Looked(FunctionElement[Any]):
+    """A value of a row that is looked up by its primary key. SQLite would take an index on the value, if there is one,
+    and go through all that fit for each run."""
+
+    inherit_cache = True
+
+    def __init__(self, column: Any) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(Looked, "sqlite")
+def _looked_sqlite(element: Looked, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.clauses, **options)}"  # https://sqlite.org/optoverview.html#uplus
+
+
+@compiles(Looked, "postgresql")
+def _looked_postgresql(element: Looked, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.clauses, **options))
+
+
 class Like(FunctionElement[bool]):
     """Whether a text fits a pattern, capital and small letters told apart: SQLite's own LIKE does not."""
 

@@ -42,12 +42,34 @@ def parse(text: str) -> Expression:
     return _Parser(text).whole()
 
 
-def parse_field(text: str) -> Field:
-    """The field that a text names, as in `best(val_loss)`. Raises ExpressionError."""
+def parse_fields(text: str) -> dict[str, Field]:
+    """The fields that a text lists, as in `best(val_loss), optimizer`, by the names they have in it, each of one value.
+
+    Raises ExpressionError.
+    """
     parser = _Parser(text)
-    field = parser.field()
-    parser.end("a field stands alone here")
-    return field
+    found: dict[str, Field] = {}
+    while True:
+        start = parser.next.start
+        field = parser.single("to show")
+        found[text[start : parser.tokens[parser.place - 1].end]] = field
+        if not parser.takes(","):
+            parser.end("fields stand with commas between them")
+            return found
+
+
+def parse_order(text: str) -> tuple[Field, bool | None]:
+    """A field and whether to begin with the largest, as in `best(val_loss) asc`; None: it is not told.
+
+    Raises ExpressionError.
+    """
+    parser = _Parser(text)
+    field = parser.single("to sort by")
+    told = {"asc": False, "desc": True}.get(parser.next.value.lower())
+    if told is not None:
+        parser.take()
+    parser.end("sort by one field, and 'asc' or 'desc'")
+    return field, told
 
 
 class _Parser:
@@ -196,6 +218,16 @@ class _Parser:
             raise self.expected("a field such as val_accuracy")
         name = self.take()
         return self.function(name) if self.takes("(") else fields.field(self.text, name)
+
+    def single(self, purpose: str) -> Field:
+        """A field that has one value at most."""
+        start = self.next
+        field = self.field()
+        if isinstance(field, Tag):
+            raise self.wrong(start, f"a run may have several tags, so 'tag' is no value {purpose}")
+        if not field.kinds:
+            raise self.wrong(start, f"{field} is no single value {purpose}; name one inside of it")
+        return field
 
     def function(self, name: Token) -> Field:
         functions = ("best", "last", "at")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Double, func, literal_column, select, type
 from sqlalchemy.orm import Session
 
 from service.store.clock import now
+from service.store.pages import NEWEST, Order, page
 from service.store.records import AttemptRecord, MetricSummary, RunRecord
 from service.store.tables import Attempt, Metric, Run, Spec, State, Summary, Tag
 from service.store.transitions import NoSuchRun
@@ -27,35 +28,42 @@ def run(session: Session, run_id: int) -> RunRecord:
 
 def runs(
     session: Session,
-    *,
-    states: Iterable[str] = (),
-    queue: str | None = None,
-    tag: str | None = None,
-    before: int | None = None,
-    limit: int | None = None,
     where: ColumnElement[bool] | None = None,
+    order: Order = NEWEST,
+    after: int | None = None,
+    limit: int | None = None,
 ) -> list[RunRecord]:
-    """The newest runs first; `before` (a run's number) goes on from an earlier page.
+    """A page of the runs that fit; `service.expressions` makes condition and order of texts.
 
-    `where` is a condition over Run, as `service.expressions` makes of a text.
+    Raises NoSuchRun when there is no run `after` to go on behind.
     """
-    query = select(Run).order_by(Run.id.desc())
-    if wanted := list(states):
-        query = query.where(Run.state.in_(wanted))
-    if queue is not None:
-        query = query.where(Run.queue == queue)
-    if tag is not None:
-        query = query.where(Run.id.in_(select(Tag.run_id).where(Tag.tag == tag)))
-    if before is not None:
-        query = query.where(Run.id < before)
-    if where is not None:
-        query = query.where(where)
-    rows = session.scalars(query.limit(limit)).all()
+    found = page(session, where, order, after, limit)
     return [
-        record
-        for start in range(0, len(rows), MOST_IDS)
-        for record in _records(session, rows[start : start + MOST_IDS])
+        record for start in range(0, len(found), MOST_IDS) for record in some(session, found[start : start + MOST_IDS])
     ]
+
+
+def some(session: Session, run_ids: Sequence[int]) -> list[RunRecord]:
+    """These runs, in this order. Raises NoSuchRun."""
+    rows = {row.id: row for row in session.scalars(select(Run).where(Run.id.in_(run_ids)))}
+    for run_id in run_ids:
+        if run_id not in rows:
+            raise NoSuchRun(run_id)
+    return _records(session, [rows[run_id] for run_id in run_ids])
+
+
+def values_of(
+    session: Session, run_ids: Sequence[int], asked: Mapping[str, ColumnElement[Any]]
+) -> list[dict[str, Any]]:
+    """The value of each of these expressions over Run, for these runs, in this order; what is no number is None."""
+    found = {
+        run_id: {name: None if value != value else value for name, value in zip(asked, values, strict=True)}
+        for start in range(0, len(run_ids), MOST_IDS)
+        for run_id, *values in session.execute(
+            select(Run.id, *asked.values()).where(Run.id.in_(run_ids[start : start + MOST_IDS]))
+        )
+    }
+    return [found[run_id] for run_id in run_ids if run_id in found]
 
 
 def _records(session: Session, rows: Sequence[Run]) -> list[RunRecord]:

@@ -28,6 +28,7 @@ from service.store.clock import Timestamp, now
 
 SCHEMA = "0003"  # the newest migration, known here so that a command need not load Alembic to see that all is well
 Json = JSON().with_variant(JSONB(), "postgresql")
+Sorted = String().with_variant(String(collation="C"), "postgresql")  # an index serves one order: by the characters
 Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
 
 
@@ -128,9 +129,9 @@ class Run(Base):
     __tablename__ = "runs"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str]
+    name: Mapped[str] = mapped_column(Sorted)
     state: Mapped[str] = mapped_column(default=State.QUEUED)
-    queue: Mapped[str] = mapped_column(default="default")
+    queue: Mapped[str] = mapped_column(Sorted, default="default")
     priority: Mapped[int] = mapped_column(default=0)  # higher goes first
     dataset_sha256: Mapped[str] = mapped_column(ForeignKey("datasets.sha256"))
     epochs: Mapped[int]
@@ -142,7 +143,7 @@ class Run(Base):
     not_before: Mapped[datetime] = mapped_column(default=now())
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
-    worker: Mapped[str | None]
+    worker: Mapped[str | None] = mapped_column(Sorted)
     lost_by: Mapped[str | None]  # the worker that lost it last
     lease_until: Mapped[datetime | None]
     error: Mapped[str | None]
@@ -213,7 +214,7 @@ class SpecKey(Base):
     path_id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[float | None]
-    text: Mapped[str | None]
+    text: Mapped[str | None] = mapped_column(Sorted)
     truth: Mapped[bool | None]
 
 

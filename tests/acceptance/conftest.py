@@ -74,7 +74,7 @@ def any_yard(request: pytest.FixtureRequest) -> Yard:
 
 def ready(there: Yard) -> Yard:
     """The yard as a test wants to find it: up, two idle slots, no run that waits."""
-    for run in there.client.runs(states=["queued", "running"], limit=None):
+    for run in there.client.runs("state in (queued, running)", limit=None):
         there.client.cancel(run.id)
     if there.state is None:
         there.up(slots=2)

@@ -24,7 +24,7 @@ def home() -> Iterator[Yard]:
 
 
 def kill_what_it_trains(there: Yard, worker: str) -> None:
-    for run in there.client.runs(states=["running"], limit=None):
+    for run in there.client.runs("state = running", limit=None):
         if run.worker == worker:
             with suppress(ProcessLookupError):
                 os.kill(there.client.attempts(run.id)[-1].pid, signal.SIGKILL)

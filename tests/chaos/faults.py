@@ -501,11 +501,13 @@ def submit_killed(scene: Scene, planned: Strike) -> str:
             env=there.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
         with submit:
-            eventually(lambda: submit.poll() is not None or _asked(lambda: bool(there.client.runs(tag=tag))), PATIENCE)
+            eventually(
+                lambda: submit.poll() is not None or _asked(lambda: bool(there.client.runs(f"tag = '{tag}'"))), PATIENCE
+            )
             ended = submit.poll()
             submit.kill()
     scene.blows.away(began)
-    runs = _patiently(lambda: there.client.runs(tag=tag))
+    runs = _patiently(lambda: there.client.runs(f"tag = '{tag}'"))
     if ended is not None or len(runs) != 1:
         raise NotStruck(f"submit had ended with {ended} before it could be killed; {len(runs)} runs are there")
     return f"run {runs[0].id}, {case.name}"

@@ -199,7 +199,7 @@ def _let_all_end(scene: Scene, outcome: Outcome) -> None:
         if not any(number for state, number in counts.items() if state != "completed"):
             return
         if time.monotonic() > deadline:
-            for record in scene.there.client.runs(states=["queued", "running", "paused"], limit=None):
+            for record in scene.there.client.runs("state in (queued, running, paused)", limit=None):
                 why = scene.there.client.why(record.id)
                 scene.findings.add(
                     f"run {record.id} has not ended {LAST_RUNS:g} s after the last fault: {why}", record.id

@@ -13,13 +13,13 @@ from sqlalchemy import insert, literal, select
 from sqlalchemy.orm import Session
 
 from service.errors import InputError
-from service.expressions import condition, parse, value
+from service.expressions import condition, order, parse, parse_fields, value
 from service.expressions.conditions import compiled
 from service.expressions.elements import Like
-from service.expressions.parser import DEEPEST, parse_field
+from service.expressions.parser import DEEPEST
 from service.expressions.tokens import LONGEST
 from service.expressions.tree import Kind
-from service.store import history, spec_keys
+from service.store import history, pages, spec_keys
 from service.store.clock import after
 from service.store.tables import Metric, Run, State, Summary, Tag
 from service.store.transitions import Point
@@ -204,10 +204,51 @@ def test_the_value_of_a_field_is_what_plain_python_finds(yard, runs, names):
     with Session(yard.database.engine) as session:
         store(session, runs)
         for name in names:
-            field = parse_field(name)
-            answer = list(session.scalars(select(value(name)).select_from(Run).order_by(Run.id)))
+            [field] = parse_fields(name).values()
+            answer = list(session.scalars(select(value(field)).select_from(Run).order_by(Run.id)))
             assert [nothing_of(found) for found in answer] == [shown(field, run) for run in runs], name
         session.rollback()
+
+
+ORDERS = [field + way for field in FIELDS if "," not in field for way in ("", " asc", " desc")]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    several,
+    st.sampled_from(FIELDS),
+    st.sampled_from(["", " asc", " desc"]),
+    expressions,
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+def test_pages_are_slices_of_what_plain_python_sorts(yard, runs, name, direction, text, size, steps):
+    """However short the walk along the order is before all that fit are gathered."""
+    asked, tree, now = order(name), parse(text), datetime.now(UTC)
+    [field] = parse_fields(name.partition(" ")[0]).values()
+    fitting = [run for run in runs if fits(tree, run, now)]
+    with Session(yard.database.engine) as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "STEPS", steps)
+        store(session, runs)
+        for where, all_of_them in (
+            (compiled(tree), expected),
+            (None, in_order(runs, field, descending=asked.descending)),
+        ):
+            assert pages.page(session, where, asked) == all_of_them
+            found, last = [], None
+            while page := pages.page(session, where, asked, last, size):
+                assert len(page) == size or len(found) + len(page) == len(all_of_them)
+                found += page
+                last = page[-1]
+            assert found == all_of_them
+        session.rollback()
+
+
+def in_order(runs, field, *, descending):
+    """Those that have a value by it, then those that have none, the newest first."""
+    there = [(shown(field, run), run.columns["id"]) for run in runs if shown(field, run) is not None]
+    missing = [run.columns["id"] for run in runs if shown(field, run) is None]
+    return [number for _, number in sorted(there, reverse=descending)] + missing[::-1]
 
 
 def nothing_of(value):
@@ -242,8 +283,7 @@ def fitting(yard, text):
 
 
 def ordered(yard, name):
-    order = value(name).desc().nulls_last()
-    return yard.ask(lambda session: list(session.scalars(select(Run.id).order_by(order, Run.id))))
+    return [run.id for run in yard.ask(history.runs, order=order(f"{name} desc"))]
 
 
 def recorded(yard, *points, **changes):
@@ -385,16 +425,17 @@ def test_runs_are_sorted_by_the_value_of_a_field(yard):
     ("text", "sentence"),
     [
         ("tag", "a run may have several tags"),
-        ("train", "train is no single value"),
+        ("train", "train is no single value to sort by; name one inside of it"),
         ("train.freeze", "train.freeze is no single value"),
         ("val_los", "column 1: there is no field 'val_los'; did you mean 'val_loss'?"),
-        ("loss > 1", "column 6: a field stands alone here; '>' is too much"),
+        ("loss > 1", "column 6: sort by one field, and 'asc' or 'desc'; '>' is too much"),
+        ("loss desc, id", "column 10: sort by one field, and 'asc' or 'desc'; ',' is too much"),
         ("", "column 1: expected a field such as val_accuracy, got the end"),
     ],
 )
 def test_what_is_no_single_value_cannot_be_sorted_by(text, sentence):
     with pytest.raises(InputError, match=re.escape(sentence)):
-        value(text)
+        order(text)
 
 
 def test_texts_are_in_the_order_of_their_characters(yard):
@@ -406,7 +447,7 @@ def test_texts_are_in_the_order_of_their_characters(yard):
 
 def test_the_language_of_the_database_does_not_decide_the_order_of_texts(database):
     """The tests' PostgreSQL speaks none, so the statement must show it; SQLite has no other order."""
-    for statement in (select(Run.id).where(condition("name > 'B'")), select(Run.id).order_by(value("worker"))):
+    for statement in (select(Run.id).where(condition("name > 'B'")), select(order("worker").value)):
         written = str(statement.compile(database.engine))
         assert ('COLLATE "C"' in written) is (database.engine.dialect.name == "postgresql")
 

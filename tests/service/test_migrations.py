@@ -56,7 +56,8 @@ DEFINITIONS = {  # what Alembic does not compare: partial indexes, sort orders, 
         SELECT indexname, indexdef FROM pg_indexes
         WHERE schemaname = 'public' AND tablename <> 'alembic_version'
         UNION ALL
-        SELECT table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable, column_default, is_identity)
+        SELECT table_name || '.' || column_name,
+            concat_ws(' ', data_type, collation_name, is_nullable, column_default, is_identity)
         FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
         UNION ALL
         SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint

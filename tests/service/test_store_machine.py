@@ -223,7 +223,7 @@ class Yard(RuleBasedStateMachine):
     def the_store_tells_what_happened(self):
         with self.yard.database.read() as session:
             expired = {run_id for run_id, _, _ in transitions.expired(session)}
-            records = history.runs(session, queue=self.queue)
+            records = history.runs(session, Run.queue == self.queue)
             assert sorted(self.runs, reverse=True) == [record.id for record in records]
             for record in records:
                 self.compare(session, record, self.runs[record.id], record.id in expired)

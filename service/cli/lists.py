@@ -1,0 +1,221 @@
+"""`trainyard runs list`, `best`, `stats`, `pareto`: many runs at once."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import context
+from service.cli.context import JsonOption
+from service.cli.output import hint, print_json, print_table
+from service.display import age, headline, lasted, number, shortened
+
+if TYPE_CHECKING:
+    from service.store.records import RunRecord
+
+LONGEST = 24  # characters of a text in a column that was asked for
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EXPR", help="Only runs that this expression fits, as in \"val_accuracy > 0.9 and tag = 'base'\"."
+    ),
+]
+LimitOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    app.command("list")(list_runs)
+    for command in (best, stats, pareto):
+        app.command()(command)
+
+
+def list_runs(
+    where: WhereOption = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="By a field, and asc or desc; metrics begin with the best.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="FIELDS", help='Other columns, such as "id, optimizer, best(val_loss)".')
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option(min=0, max=context.MOST_RUNS, help="The next page: behind this run.")
+    ] = None,
+    limit: LimitOption = 20,
+    json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV for scripts and tables.")] = False,
+) -> None:
+    """List runs, the newest first. BEST is of the metric that early stopping watches, or else of the first asked for:
+    on test, if the run has ended and kept rows for it, else on validation.
+
+    Example: trainyard runs list --where "state = completed" --sort "best(val_loss)" --columns "id, optimizer, val_loss"
+    """
+    if json and csv:
+        from service.errors import InputError
+
+        raise InputError("--json or --csv, not both")
+    client = context.client()
+    found = client.runs(where, sort=sort, after=after, limit=limit + 1)
+    more, found = len(found) > limit, found[:limit]
+    if columns is not None or csv:
+        rows = client.values([run.id for run in found], columns or CSV_COLUMNS)
+        _print_values(rows, json=json, as_csv=csv)
+    elif json:
+        print_json([run.json() for run in found])
+    else:
+        _print_runs(found)
+    if more and not json:
+        hint(f"there are more: --after {found[-1].id}, or --limit")
+    if not found and not json:
+        hint("no run fits" if where or after else "no run yet; `trainyard submit SPEC` queues one")
+
+
+CSV_COLUMNS = "id, name, state, queue, priority, attempts, epoch, epochs, created, started, finished, worker, error"
+
+
+def _print_runs(runs: Iterable[RunRecord]) -> None:
+    print_table([">RUN", "NAME", "STATE", ">EPOCH", "BEST", ">TIME", "WORKER"], map(_row, runs))
+
+
+def _row(run: RunRecord) -> tuple[Any, ...]:
+    return (
+        run.id,
+        shortened(run.name, 16),
+        run.state,
+        f"{run.epoch}/{run.epochs}",
+        headline(run),
+        lasted(run),
+        run.worker or "-",
+    )
+
+
+def _print_values(rows: Sequence[Mapping[str, Any]], *, json: bool, as_csv: bool) -> None:
+    from service.store.records import jsonable
+
+    if json:
+        print_json(jsonable(list(rows)))
+    elif as_csv and rows:
+        out = csv.writer(sys.stdout, lineterminator="\n")
+        out.writerow(rows[0])
+        out.writerows(jsonable(list(row.values())) for row in rows)
+    elif rows:
+        head = [f">{name}" if _is_number(rows, name) else name for name in rows[0]]
+        print_table(head, ([_shown(value) for value in row.values()] for row in rows))
+
+
+def _is_number(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(isinstance(row[name], int | float) and not isinstance(row[name], bool) for row in rows)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case datetime():
+            return age(value)
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float():
+            return number(value)
+    return shortened(" ".join(str(value).split()), LONGEST)
+
+
+MetricOption = Annotated[str, typer.Option(metavar="METRIC", help="Such as val_accuracy.", show_default=False)]
+
+
+def best(metric: MetricOption, where: WhereOption = None, limit: LimitOption = 5, json: JsonOption = False) -> None:
+    """List the runs that are best by a metric, each at its best epoch.
+
+    Example: trainyard runs best --metric val_accuracy --where "name = digits"
+    """
+    client = context.client()
+    found = [run for run in client.best(metric, where, limit=limit) if metric in run.metrics]
+    if json:
+        print_json([run.json() for run in found])
+        return
+    rows = ((run.id, shortened(run.name, 16), run.state, *_at_best(run, metric), lasted(run)) for run in found)
+    print_table([">RUN", "NAME", "STATE", f">{metric}", ">AT EPOCH", ">TIME"], rows)
+    if found:
+        hint(f"what makes them differ: trainyard runs compare {' '.join(str(run.id) for run in found)}")
+    else:
+        hint(f"no run that fits has {metric}")
+
+
+def _at_best(run: RunRecord, metric: str) -> tuple[str, int]:
+    summary = run.metrics[metric]
+    return number(summary.best), summary.best_epoch
+
+
+def stats(
+    by: Annotated[str, typer.Option(metavar="FIELDS", help='Such as "optimizer, train.batch_size".')],
+    metric: MetricOption,
+    where: WhereOption = None,
+    limit: LimitOption = 20,
+    json: JsonOption = False,
+) -> None:
+    """Group runs that are alike in some fields, and tell how a metric is spread over each group.
+
+    Example: trainyard runs stats --by optimizer --metric val_accuracy
+    """
+    from service.expressions import parse_fields
+    from service.store.records import jsonable
+
+    found = context.client().stats(metric, by, where, limit=limit)
+    names = list(parse_fields(by))
+    if json:
+        rest = ("count", "mean", "deviation", "best", "run_id")
+        print_json(
+            [
+                {"group": dict(zip(names, jsonable(list(group.key)), strict=True))}
+                | {name: jsonable(getattr(group, name)) for name in rest}
+                for group in found
+            ]
+        )
+        return
+    rows = (
+        (
+            *map(_shown, group.key),
+            group.count,
+            number(group.mean),
+            number(group.deviation),
+            number(group.best),
+            group.run_id,
+        )
+        for group in found
+    )
+    print_table([*names, ">RUNS", ">MEAN", ">DEVIATION", ">BEST", ">OF RUN"], rows)
+    if not found:
+        hint(f"no run that fits has {metric}")
+
+
+def pareto(
+    first: Annotated[str, typer.Argument(metavar="FIELD", help="Such as val_accuracy.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="FIELD", help="Such as duration.", show_default=False)],
+    where: WhereOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the runs that no other beats in two fields at once: Pareto's front. Metrics are as good as they are best,
+    other fields the smaller the better, unless asc or desc is told.
+
+    Example: trainyard runs pareto "best(val_accuracy)" duration --where "state = completed"
+    """
+    client = context.client()
+    found = client.pareto(first, second, where)
+    if json:
+        print_json([run.json() for run in found])
+        return
+    fields = [field.removesuffix(" desc").removesuffix(" asc") for field in (first, second)]
+    values = client.values([run.id for run in found], ", ".join(fields))
+    rows = (
+        (run.id, shortened(run.name, 16), run.state, *(_shown(row[field]) for field in fields))
+        for run, row in zip(found, values, strict=True)
+    )
+    print_table([">RUN", "NAME", "STATE", *(f">{field}" for field in fields)], rows)
+    if not found:
+        hint("no run that fits has both")
