@@ -187,7 +187,7 @@ def commands_in_prose(file: Path) -> Iterator[tuple[str, str]]:
 
 def commands_of(line: str) -> list[str]:
     """What follows `trainyard` up to a pipe, a semicolon, a bracket or a comment."""
-    found = re.findall(r"(?:^|^\$ |\$\(|[;&] ?|/|service )trainyard(?= )((?:"[^"]*"|[^|;#>)&"])*)", line)
+    found = re.findall(r'(?:^|^\$ |\$\(|[;&] ?|/|service )trainyard(?= )((?:"[^"]*"|[^|;#>)&])*)', line)
     return [f"trainyard{rest.rstrip()}" for rest in found]
 
 
