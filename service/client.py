@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service.errors import InputError, TrainyardError
+from service.person import who
 from service.settings import Settings, load_settings
-from service.store import blobs, history, pages, suspicion, transitions
+from service.store import blobs, edits, history, pages, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
-from service.store.records import AttemptRecord, RunRecord, WorkerRecord
+from service.store.edits import Changes
+from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
 from service.store.submissions import NewRun
 from service.store.tables import Run, State
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from service.weights import Weights
 
 POLL_SECONDS = 0.1
+LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
 AnySpec: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
@@ -377,6 +380,39 @@ class Client:
             self.notify(f"{which} not answered yet; if its worker is gone, it ends with its lease")
         return states
 
+    # Noting
+
+    def edit(
+        self,
+        which: int | Sequence[int] | str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        tag: Sequence[str] = (),
+        untag: Sequence[str] = (),
+        parents: Mapping[str, int | None] = {},
+    ) -> list[int]:
+        """Change a run, several, or all that fit an expression; returns those of which anything changed.
+
+        An empty note removes it. `tag` and `untag` are added and taken away. `parents`: cloned_from, fine_tuned_from or
+        replay_of, and a run's number or None. Each change is kept, with who made it. Raises InputError for what cannot
+        be, and then changes nothing.
+        """
+        changes = Changes(name, note, tag, untag, parents)
+        _check_changes(changes)
+        fits = _condition(which) if isinstance(which, str) else None
+        with self.database.write() as session:
+            if isinstance(which, str):
+                run_ids: Sequence[int] = pages.page(session, fits)
+            else:
+                run_ids = [which] if isinstance(which, int) else which
+            return edits.edit(session, run_ids, changes, who())
+
+    def edits(self, run_id: int) -> list[EditRecord]:
+        """What was changed of a run afterwards, the oldest first."""
+        with self.database.read() as session:
+            return edits.edits(session, run_id)
+
     # Using
 
     def weights_file(self, run_id: int, *, last: bool = False) -> bytes:
@@ -478,6 +514,19 @@ def _condition(where: str | None) -> ColumnElement[bool] | None:
     from service.expressions import condition
 
     return None if where is None else condition(where)
+
+
+def _check_changes(changes: Changes) -> None:
+    if changes.name is None and changes.note is None and not (changes.tag or changes.untag or changes.parents):
+        raise InputError("say what to change: name, note, tag, untag or parents")
+    if unknown := set(changes.parents) - set(edits.PARENTS):
+        raise InputError(f"there is no kind of parent '{min(unknown)}' (known: {', '.join(edits.PARENTS)})")
+    for tag in changes.tag:
+        check_name("tag", tag)
+    if changes.name is not None and not (0 < len(changes.name.strip()) <= 200 and changes.name.isprintable()):
+        raise InputError("a name has 1 to 200 characters, all on one line")
+    if changes.note is not None and ("\0" in changes.note or len(changes.note) > LONGEST_NOTE):
+        raise InputError(f"a note has at most {LONGEST_NOTE:,} characters, and none of them is NUL")
 
 
 def _best(metric: str) -> str:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, lists, verbs
+from service.cli import context, edit, lists, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, lasted, number, sparkline
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.store.records import RunRecord
+    from service.store.records import EditRecord, RunRecord
 
 app = typer.Typer(help="Ask about runs, and act on them.", no_args_is_help=True)
 
@@ -29,11 +29,15 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
     Example: trainyard runs show 1
     """
     client = context.client()
-    record, attempts, history = client.run(run), client.attempts(run), client.history(run)
+    record, attempts, history, edits = client.run(run), client.attempts(run), client.history(run), client.edits(run)
     if json:
         from service.store.records import jsonable
 
-        details = {"history": jsonable(history), "attempts": [attempt.json() for attempt in attempts]}
+        details = {
+            "history": jsonable(history),
+            "attempts": [attempt.json() for attempt in attempts],
+            "edits": [edit.json() for edit in edits],
+        }
         print_json(record.json() | details)
         return
     print(client.why(run))
@@ -49,6 +53,14 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
             for a in attempts
         )
         print_table([">TRY", "WORKER", "STARTED", ">EPOCH", "OUTCOME", "~REASON"], rows)
+    if edits:
+        _show_edits(edits)
+
+
+def _show_edits(edits: list[EditRecord]) -> None:
+    print()
+    rows = ((age(edit.at), edit.who, edit.what, edit.before or "-", edit.after or "-") for edit in edits)
+    print_table(["EDITED", "BY", "WHAT", "~FROM", "~TO"], rows)
 
 
 def _facts(run: RunRecord) -> list[tuple[str, Any]]:
@@ -57,7 +69,9 @@ def _facts(run: RunRecord) -> list[tuple[str, Any]]:
         ("state", run.state),
         ("queue", f"{run.queue}, priority {run.priority}"),
         ("tags", ", ".join(run.tags) or "-"),
-        *([("cloned from", f"run {run.cloned_from}")] if run.cloned_from is not None else []),
+        *([("note", run.note)] if run.note else []),
+        *((words, f"run {number}") for words, number in _parents(run) if number is not None),
+        *([("imported", f"from {run.imported_from}")] if run.imported_from else []),
         ("epochs", f"{run.epoch} of {run.epochs}"),
         ("created", age(run.created)),
         ("time", lasted(run)),
@@ -65,6 +79,10 @@ def _facts(run: RunRecord) -> list[tuple[str, Any]]:
         ("weights", (run.weights_sha256 or "-")[:16]),
     ]
     return facts
+
+
+def _parents(run: RunRecord) -> list[tuple[str, int | None]]:
+    return [("cloned from", run.cloned_from), ("fine-tuned", run.fine_tuned_from), ("replay of", run.replay_of)]
 
 
 def _metric_rows(run: RunRecord, history: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -108,6 +126,7 @@ def why(run: RunArgument) -> None:
 
 
 verbs.add_commands(app)
+app.command()(edit.edit)
 
 
 @app.command()

@@ -70,10 +70,7 @@ def _ask(
     one: Callable[[int], RunRecord],
     all_that_fit: Callable[[str], dict[int, State]],
 ) -> None:
-    from service.errors import InputError
-
-    if bool(runs) == (where is not None):
-        raise InputError("say which runs: their numbers, or --where with an expression, not both")
+    check_which(runs, where)
     if where is None:
         for run in runs or ():
             print(f"run {run} is {one(run).state}")
@@ -83,6 +80,13 @@ def _ask(
         hint("no run fits and is in a state for it; `trainyard runs list --where` shows those that fit")
     for state, number in states.items():
         print(f"{number:,} {'run is' if number == 1 else 'runs are'} {state}")
+
+
+def check_which(runs: list[int] | None, where: str | None) -> None:
+    from service.errors import InputError
+
+    if bool(runs) == (where is not None):
+        raise InputError("say which runs: their numbers, or --where with an expression, not both")
 
 
 def clone(

@@ -83,6 +83,17 @@ class AttemptRecord(Record):
 
 
 @dataclass(frozen=True)
+class EditRecord(Record):
+    """A change that a person made of a run afterwards."""
+
+    at: datetime
+    who: str
+    what: str  # name, note, tag or a kind of parent
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
 class WorkerRecord(Record):
     name: str
     host: str

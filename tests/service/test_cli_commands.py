@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -175,7 +176,7 @@ def test_a_run_has_the_promised_names(cli):
 
 def test_a_run_that_is_shown_has_its_history_and_attempts_too(cli):
     run = cli("runs", "show", 1, "--json").json
-    assert set(run) == RUN | {"history", "attempts"}
+    assert set(run) == RUN | {"history", "attempts", "edits"}
     assert [epoch["epoch"] for epoch in run["history"]] == [1, 2, 3]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(run["history"][0])
     assert [set(attempt) for attempt in run["attempts"]] == [ATTEMPT]
@@ -249,6 +250,100 @@ def test_runs_are_asked_for_by_an_expression(cli):
     assert numbers("best(val_accuracy) > 0 and state = 'completed' and optimizer.adam.learning_rate > 0") == [1]
     assert numbers("created > '1 h ago' and not state in ('completed', 'failed')") == [5, 4, 3]
     assert cli("runs", "list", "--where", "id > 1", "--limit", 2).err == "there are more: --after 4, or --limit\n"
+
+
+def test_columns_are_chosen_and_printed_as_a_table_as_json_and_as_csv(cli):
+    asked = (
+        "runs",
+        "list",
+        "--sort",
+        "id",
+        "--limit",
+        2,
+        "--columns",
+        "id, optimizer, best(val_loss), at(loss, 1), started",
+    )
+    first, second = cli(*asked, "--json").json
+    assert list(first) == ["id", "optimizer", "best(val_loss)", "at(loss, 1)", "started"]
+    assert (first["id"], first["optimizer"], second["id"]) == (1, "adam", 2)
+    assert isinstance(first["at(loss, 1)"], float)
+    assert first["started"].endswith("Z")
+    header, *rows = csv.reader(cli(*asked, "--csv").out.splitlines())
+    assert header == list(first)
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert rows[0][3] == str(first["at(loss, 1)"])
+    shown = cli(*asked).out.splitlines()
+    assert shown[0].split("  ")[0].strip() == "id"
+    assert max(map(len, shown)) <= 80
+    assert next(csv.reader(cli("runs", "list", "--csv").out.splitlines()))[:3] == ["id", "name", "state"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["list", "--sort", "tag"], "column 1: a run may have several tags, so 'tag' is no value to sort by"),
+        (["list", "--sort", "los"], "column 1: there is no field 'los'; did you mean 'loss'?"),
+        (["list", "--columns", "id, train"], "column 5: train is no single value to show; name one inside of it"),
+        (["list", "--after", "99"], "there is no run 99; `trainyard runs list` shows those there are"),
+        (["list", "--json", "--csv"], "--json or --csv, not both"),
+        (["best", "--metric", "duration"], "'duration' is not the name of a metric, such as val_accuracy"),
+        (["stats", "--by", "optimizer", "--metric", "name"], "name is a text and cannot be measured; take a number"),
+        (["stats", "--by", "tag", "--metric", "loss"], "column 1: a run may have several tags"),
+        (["pareto", "loss", "state"], "state is a text and cannot be measured; take a number"),
+        (["edit", "1"], "say what to change: name, note, tag, untag or parents"),
+        (["edit", "--note", "x"], "say which runs: their numbers, or --where with an expression, not both"),
+        (["edit", "99", "--note", "x"], "there is no run 99"),
+        (["edit", "1", "--tag", "no spaces"], "tag 'no spaces': use 1 to 64 letters"),
+        (["edit", "1", "--name", "two\nlines"], "a name has 1 to 200 characters, all on one line"),
+        (
+            ["edit", "1", "--parent", "clone=3"],
+            "there is no kind of parent 'clone' (known: cloned_from,",
+        ),
+        (
+            ["edit", "1", "--parent", "cloned_from=x"],
+            "--parent cloned_from=x: write KIND=RUN, with the number of",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_of_many_runs_is_told(cli, words, sentence):
+    answer = cli("runs", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith(f"error: {sentence}")
+
+
+def test_the_best_runs_their_groups_and_the_front_are_told(cli):
+    [best] = cli("runs", "best", "--metric", "val_accuracy", "--json").json
+    assert best["id"] == 1
+    header, row = cli("runs", "best", "--metric", "val_accuracy").out.splitlines()
+    assert header.split() == ["RUN", "NAME", "STATE", "val_accuracy", "AT", "EPOCH", "TIME"]
+    assert row.split()[0] == "1"
+    [group] = cli("runs", "stats", "--by", "optimizer", "--metric", "val_accuracy", "--json").json
+    expected = {"group": {"optimizer": "adam"}, "count": 1, "deviation": None, "run_id": 1}
+    assert group == expected | dict.fromkeys(("mean", "best"), best["metrics"]["val_accuracy"]["last"])
+    assert cli("runs", "stats", "--by", "optimizer", "--metric", "val_accuracy").out.splitlines()[1].split()[:2] == [
+        "adam",
+        "1",
+    ]
+    assert [run["id"] for run in cli("runs", "pareto", "best(val_accuracy)", "duration", "--json").json] == [1]
+    for words in (["best", "--metric", "roc_auc"], ["stats", "--by", "name", "--metric", "roc_auc"]):
+        assert cli("runs", *words).err == "no run that fits has roc_auc\n"
+
+
+def test_runs_are_edited_by_number_and_by_fit_and_what_was_edited_is_shown(cli):
+    assert (
+        cli("runs", "edit", 1, "--note", "the first", "--tag", "keep", "--parent", "cloned_from=2").out
+        == "1 run changed\n"
+    )
+    assert cli("runs", "edit", "--where", "state in (failed, cancelled)", "--tag", "gone").out == "2 runs changed\n"
+    assert cli("runs", "edit", 1, "--tag", "keep").err == "nothing changed: it is so already\n"
+    run = cli("runs", "show", 1, "--json").json
+    assert (run["note"], run["cloned_from"], "keep" in run["tags"]) == ("the first", 2, True)
+    assert [edit["what"] for edit in run["edits"]] == ["cloned_from", "note", "tag"]
+    shown = cli("runs", "show", 1).out
+    assert "note         the first" in shown
+    assert "cloned from  run 2" in shown
+    assert re.search(r"tag +- +keep", shown)
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_a_wrong_expression_is_told_with_a_mark_at_its_place(cli):
