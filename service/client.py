@@ -511,9 +511,11 @@ def _check_names(queue: str, tags: Sequence[str]) -> None:
 
 
 def _condition(where: str | None) -> ColumnElement[bool] | None:
+    if where is None:
+        return None
     from service.expressions import condition
 
-    return None if where is None else condition(where)
+    return condition(where)
 
 
 def _check_changes(changes: Changes) -> None:
