@@ -9,6 +9,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -35,7 +37,10 @@ if TYPE_CHECKING:
     from service.datasets import Dataset
     from service.evaluation import Evaluation
     from service.queue import Tickets
+    from service.retention import Pruned
     from service.spec import Spec
+    from service.store.removal import Removed
+    from service.store.space import Space
     from service.store.statistics import Group
     from service.weights import Weights
 
@@ -49,6 +54,14 @@ AnySpec: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 class NotTrained(InputError):
     def __init__(self, run: RunRecord) -> None:
         super().__init__(f"run {run.id} is {run.state} and has no weights; `trainyard runs why {run.id}` says more")
+
+
+class WeightsRemoved(InputError):
+    def __init__(self, run_id: int, who: str, when: datetime) -> None:
+        super().__init__(
+            f"the weights of run {run_id} were removed by retention, by {who} at {when:%Y-%m-%d %H:%M} UTC; "
+            f"`trainyard runs clone {run_id}` trains it again"
+        )
 
 
 class TimedOut(TrainyardError):
@@ -284,6 +297,12 @@ class Client:
             history.run(session, run_id)
             return history.curves(session, run_id, after_epoch)
 
+    def parents_there(self, run: RunRecord) -> set[int]:
+        """Which of the runs that it was cloned from, fine-tuned from or is a replay of have not been removed."""
+        parents = [run_id for run_id in (run.cloned_from, run.fine_tuned_from, run.replay_of) if run_id is not None]
+        with self.database.read() as session:
+            return set(history.states(session, parents))
+
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:
             return history.attempts(session, run_id)
@@ -413,6 +432,83 @@ class Client:
         with self.database.read() as session:
             return edits.edits(session, run_id)
 
+    # Keeping
+
+    def remove(self, run_ids: Sequence[int], *, dry_run: bool = False) -> Removed:
+        """Remove runs that have ended, with all that is theirs; for ever. `dry_run` only says what would go.
+
+        Raises InputError, and removes nothing, when one of them has not ended, or others begin with its weights.
+        """
+        from service.store import removal
+
+        run_ids = list(dict.fromkeys(run_ids))
+        with self.database.read() as session:
+            states = history.states(session, run_ids)
+            for run_id in run_ids:
+                if run_id not in states:
+                    raise transitions.NoSuchRun(run_id)
+                if (obstacle := removal.obstacle(session, run_id, states[run_id])) is not None:
+                    raise obstacle
+        return self._remove(run_ids, dry_run)
+
+    def remove_all(self, where: str, *, dry_run: bool = False) -> Removed:
+        """Remove every run that fits the expression and may go."""
+        from service.expressions import condition
+        from service.store import removal
+
+        with self.database.read() as session:
+            run_ids, left = removal.fitting(session, condition(where))
+        return replace(self._remove(run_ids, dry_run), left=left)
+
+    def _remove(self, run_ids: Sequence[int], dry_run: bool) -> Removed:
+        from service.store import removal
+
+        if not dry_run:
+            return removal.remove(self.database, run_ids)
+        with self.database.read() as session:
+            return removal.preview(session, run_ids)
+
+    def prune(
+        self,
+        *,
+        keep_best: int | None = None,
+        by: str | None = None,
+        weights_after: float | None = None,
+        checkpoints_after: float | None = None,
+        where: str | None = None,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Give up weights and checkpoints that a policy does not keep, and whatever no run needs. Histories stay.
+
+        `keep_best` weights of each name are kept, by the metric `by` or else by the one that counts; weights and
+        checkpoints go so many seconds after their run has ended, if told. `dry_run` explains it and changes nothing.
+        """
+        from service import retention
+
+        policy = retention.Policy(keep_best, by, weights_after, checkpoints_after, _condition(where))
+        with self.database.read() as session:
+            planned = retention.plan(session, policy)
+        return planned if dry_run else retention.carry_out(self.database, planned, who())
+
+    def space(self) -> Space:
+        """What the database takes on its disk, and what of it could go."""
+        from service.store import space
+
+        with self.database.read() as session:
+            return space.measure(session)
+
+    def compact(self) -> tuple[int, int]:
+        """Give back what a SQLite file has to spare; returns the bytes that it took and takes now.
+
+        Raises InputError while runs train: they could not renew their leases.
+        """
+        if running := self.counts()[State.RUNNING]:
+            runs = "a run trains" if running == 1 else f"{running} runs train"
+            raise InputError(f"{runs} just now, and nobody can write meanwhile; end the yard first: `trainyard down`")
+        before = self.space().database
+        self.database.compact()
+        return before, self.space().database
+
     # Using
 
     def weights_file(self, run_id: int, *, last: bool = False) -> bytes:
@@ -422,7 +518,7 @@ class Client:
             row = session.get_one(Run, run_id)
             blob_id = row.last_weights_id if last else row.weights_id
             if blob_id is None:
-                raise NotTrained(run)
+                raise _missing(session, run)
             return blobs.load(session, blob_id)
 
     def weights(self, run_id: int, *, last: bool = False) -> Mapping[str, np.ndarray]:
@@ -508,6 +604,14 @@ def _check_names(queue: str, tags: Sequence[str]) -> None:
     check_name("queue", queue)
     for tag in tags:
         check_name("tag", tag)
+
+
+def _missing(session: Session, run: RunRecord) -> InputError:
+    """Why there are no weights."""
+    from service.store import removal
+
+    gone = removal.given_up(session, run.id, "weights")
+    return NotTrained(run) if gone is None else WeightsRemoved(run.id, gone.who, gone.at)
 
 
 def _condition(where: str | None) -> ColumnElement[bool] | None:

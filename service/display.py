@@ -24,13 +24,16 @@ def judged_by(run: RunRecord) -> str:
     return "loss"
 
 
-def headline(run: RunRecord) -> str:
-    """The best value of the metric that counts: on test where there is one, else on validation, else on training."""
+def measured_by(run: RunRecord) -> str | None:
+    """The metric that counts: on test where there is one, else on validation, else on training."""
     name = judged_by(run)
-    for measured in (f"test_{name}", f"val_{name}", name):
-        if measured in run.metrics:
-            return f"{measured} {number(run.metrics[measured].best)}"
-    return "-"
+    return next((measured for measured in (f"test_{name}", f"val_{name}", name) if measured in run.metrics), None)
+
+
+def headline(run: RunRecord) -> str:
+    """The best value of the metric that counts."""
+    measured = measured_by(run)
+    return "-" if measured is None else f"{measured} {number(run.metrics[measured].best)}"
 
 
 def duration(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`trainyard db`: the database's schema."""
+"""`trainyard db`: the database's schema and its file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typer
 
 from service.cli import context
 
-app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+app = typer.Typer(help="The database: its schema, its file.", no_args_is_help=True)
 
 
 @app.command()
@@ -36,3 +36,20 @@ def check() -> None:
     database = Database(context.settings().database)
     database.require_schema()
     print(f"the database is at schema {database.schema()}, the one this version needs")
+
+
+@app.command()
+def compact() -> None:
+    """Give the room that removed runs have left in a SQLite file back to the disk. Nobody can write meanwhile, so no
+    run may be training.
+
+    Example: trainyard db compact
+    """
+    from service.display import size
+
+    client = context.client()
+    if client.database.file is None:
+        print("PostgreSQL uses the room that removed runs have left again by itself; there is no file to compact")
+        return
+    before, after = client.compact()
+    print(f"the database takes {size(after)}, it took {size(before)}")

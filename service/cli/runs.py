@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, edit, lists, verbs
+from service.cli import context, edit, lists, retention, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, lasted, number, sparkline
@@ -42,7 +42,7 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
         return
     print(client.why(run))
     print()
-    print_facts(_facts(record))
+    print_facts(_facts(record, client.parents_there(record)))
     if record.metrics:
         print()
         print_table(["METRIC", ">LAST", ">BEST", ">AT EPOCH", "CURVE"], _metric_rows(record, history))
@@ -63,14 +63,14 @@ def _show_edits(edits: list[EditRecord]) -> None:
     print_table(["EDITED", "BY", "WHAT", "~FROM", "~TO"], rows)
 
 
-def _facts(run: RunRecord) -> list[tuple[str, Any]]:
+def _facts(run: RunRecord, there: set[int]) -> list[tuple[str, Any]]:
     facts = [
         ("name", run.name),
         ("state", run.state),
         ("queue", f"{run.queue}, priority {run.priority}"),
         ("tags", ", ".join(run.tags) or "-"),
         *([("note", run.note)] if run.note else []),
-        *((words, f"run {number}") for words, number in _parents(run) if number is not None),
+        *_parents(run, there),
         *([("imported", f"from {run.imported_from}")] if run.imported_from else []),
         ("epochs", f"{run.epoch} of {run.epochs}"),
         ("created", age(run.created)),
@@ -81,8 +81,16 @@ def _facts(run: RunRecord) -> list[tuple[str, Any]]:
     return facts
 
 
-def _parents(run: RunRecord) -> list[tuple[str, int | None]]:
-    return [("cloned from", run.cloned_from), ("fine-tuned", run.fine_tuned_from), ("replay of", run.replay_of)]
+def _parents(run: RunRecord, there: set[int]) -> list[tuple[str, str]]:
+    """The runs that it comes from; `there`: those of them that have not been removed."""
+    parents = {
+        "cloned from": run.cloned_from, "fine-tuned": run.fine_tuned_from, "replay of": run.replay_of
+    }  # fmt: skip
+    return [
+        (word, f"run {parent}" + ("" if parent in there else " (removed)"))
+        for word, parent in parents.items()
+        if parent is not None
+    ]
 
 
 def _metric_rows(run: RunRecord, history: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -127,6 +135,7 @@ def why(run: RunArgument) -> None:
 
 verbs.add_commands(app)
 app.command()(edit.edit)
+retention.add_commands(app)
 
 
 @app.command()

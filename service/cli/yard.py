@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,9 +10,10 @@ import typer
 from service.cli import context
 from service.cli.context import JsonOption
 from service.cli.output import hint, print_facts, print_json, print_table
-from service.display import duration
+from service.display import duration, size
 
 if TYPE_CHECKING:
+    from service.store.space import Space
     from service.yard import YardState
 
 WorkersOption = Annotated[
@@ -105,9 +107,11 @@ def status(json: JsonOption = False) -> None:
         "database": without_secrets(client.settings.database),
         "broker": without_secrets(broker),
     }
+    space = client.space()
     if json:
         queues = {name: {"waiting": number, "oldest_seconds": wait} for name, (number, wait) in waiting.items()}
-        print_json({**facts, "workers": [worker.json() for worker in workers], "queues": queues})
+        pool = [worker.json() for worker in workers]
+        print_json({**facts, "workers": pool, "queues": queues, "space": space.json()})
         return
     print_facts((name.replace("_", " "), value or "-") for name, value in facts.items())
     print()
@@ -118,6 +122,17 @@ def status(json: JsonOption = False) -> None:
         print(f"queue {name}: {number} waiting{oldest}")
     for worker in workers:
         print(f"worker {worker.name}: {worker.state}, {worker.busy} of {worker.slots} slots busy")
+    for line in _space(space):
+        print(line)
+
+
+def _space(space: Space) -> Iterator[str]:
+    """What the history takes, and what could go."""
+    named = {name: getattr(space, name) for name in ("metrics", "weights", "checkpoints", "datasets", "rest", "free")}
+    split = ", ".join(f"{name} {size(number)}" for name, number in named.items() if number)
+    yield f"space: {size(space.database)} on disk for {space.runs:,} runs ({split})"
+    if space.prunable:
+        yield f"`trainyard runs prune --checkpoints-after 0s` could free {size(space.prunable)}; it has more to offer"
 
 
 def doctor() -> None:

@@ -59,10 +59,11 @@ class Outcome(StrEnum):
 
 
 class Wish(StrEnum):
-    """What a person wants of a run that trains."""
+    """What a person wants of a run that trains, or, to be removed, of one that has ended."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
+    REMOVE = "remove"
 
 
 class Number(TypeDecorator[float]):

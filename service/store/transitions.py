@@ -11,6 +11,8 @@
     resume    paused  ->  queued; a running run that was asked to pause no longer is
     retry     failed | cancelled -> queued
 
+Runs that have ended are removed by `service.store.removal`; one that was asked to go is retried no more.
+
 `record`, `finish`, `interrupt` and `lose` are fenced by the attempt's number and raise LeaseLost when it is stale. What
 a person may ask (`cancel`, `pause`, `resume`, `retry`) is asked of all runs that fit a condition at once; those in no
 state for it are left alone. `only` asks it of one, and raises WrongState.
@@ -42,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, TrainyardError
-from service.store import points, submissions
+from service.store import points, removal, submissions
 from service.store.clock import after, now
 from service.store.points import Point
 from service.store.submissions import NewRun
@@ -68,6 +70,11 @@ class NoSuchRun(InputError):
 class WrongState(InputError):
     def __init__(self, run_id: int, state: str, verb: str, needed: str) -> None:
         super().__init__(f"run {run_id} is {state}; only a {needed} run can be {verb}")
+
+
+class BeingRemoved(InputError):
+    def __init__(self, run_id: int) -> None:
+        super().__init__(f"run {run_id} is being removed; it cannot be trained again")
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,8 @@ def _in(*states: State) -> ColumnElement[bool]:
 
 def submit(session: Session, runs: Sequence[NewRun]) -> list[int]:
     """Queue runs and return their numbers. The rows are the outbox: the tickets are sent after the commit."""
+    if parents := {begin["run"] for run in runs if (begin := run.spec.get("begin"))}:
+        removal.hold(session, parents)
     return submissions.add(session, runs)
 
 
@@ -368,7 +377,7 @@ def retry(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
         "state": State.QUEUED, "wish": None, "error": None, "finished": None, "worker": None, "lost_by": None,
         "not_before": now(), "max_attempts": Run.attempt + again,
     }  # fmt: skip
-    return _ask(session, which, (State.FAILED, State.CANCELLED), changes)
+    return _ask(session, which & Run.wish.is_(None), (State.FAILED, State.CANCELLED), changes)
 
 
 def _ask(
@@ -396,7 +405,10 @@ def only(session: Session, run_id: int, ask: Callable[[Session, ColumnElement[bo
     """Ask it of this one run. Raises NoSuchRun, and WrongState when it is in no state for it."""
     found = ask(session, Run.id == run_id)
     if not found:
-        raise WrongState(run_id, _state(session, run_id), *_WORDS[ask])
+        state = _state(session, run_id)
+        if session.scalar(select(Run.wish).where(Run.id == run_id)) == Wish.REMOVE:
+            raise BeingRemoved(run_id)
+        raise WrongState(run_id, state, *_WORDS[ask])
     return found[run_id]
 
 

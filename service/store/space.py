@@ -1,0 +1,91 @@
+"""What the database takes on its disk, and what of it could go. Nothing here reads metrics, weights or many specs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, literal, select, text
+from sqlalchemy.orm import Session
+
+from service.store.records import Record
+from service.store.removal import ENDED
+from service.store.tables import Blob, Dataset, Run, StepMetric, Summary
+
+SAMPLE = 50  # runs, spread over the history, that tell how many points an epoch has
+A_POINT = 31  # bytes of a point in SQLite, as measured, with a name of eight letters
+MOST_POINTS = 100_000  # of the sample that are counted
+METRICS = ("metrics", "step_metrics")
+
+
+@dataclass(frozen=True)
+class Space(Record):
+    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics` is
+    an estimate on SQLite, which does not know how large its tables are."""
+
+    database: int
+    metrics: int
+    weights: int
+    checkpoints: int
+    datasets: int
+    rest: int
+    free: int
+    runs: int
+    prunable: int  # checkpoints of runs that have ended, and datasets that no run has
+
+
+def measure(session: Session) -> Space:
+    total, free = _size(session)
+    all_blobs = _sum(session, select(func.sum(Blob.size)))
+    checkpoints = sum(_pointed(session, pointer) for pointer in (Run.checkpoint_id, Run.previous_checkpoint_id))
+    datasets = _sum(session, select(func.sum(Blob.size)).where(Blob.id.in_(select(Dataset.blob_id))))
+    runs = _sum(session, select(func.count()).select_from(Run))
+    metrics = min(_metrics(session), max(0, total - free - all_blobs))
+    used = Dataset.sha256.in_(select(Run.dataset_sha256))
+    return Space(
+        database=total,
+        metrics=metrics,
+        weights=max(0, all_blobs - checkpoints - datasets),
+        checkpoints=checkpoints,
+        datasets=datasets,
+        rest=max(0, total - free - all_blobs - metrics),
+        free=free,
+        runs=runs,
+        prunable=_pointed(session, Run.checkpoint_id, ended=True)
+        + _sum(session, select(func.sum(Blob.size)).join(Dataset, Dataset.blob_id == Blob.id).where(~used)),
+    )
+
+
+def _sum(session: Session, query: Any) -> int:
+    return int(session.scalar(query) or 0)
+
+
+def _pointed(session: Session, pointer: Any, *, ended: bool = False) -> int:
+    """The bytes of the blobs that this column points at, of which there are few."""
+    query = select(func.sum(Blob.size)).select_from(Run).join(Blob, Blob.id == pointer).where(pointer.is_not(None))
+    return _sum(session, query.where(Run.state.in_(ENDED)) if ended else query)
+
+
+def _size(session: Session) -> tuple[int, int]:
+    """The bytes of the database, and those of them that are free."""
+    if session.get_bind().dialect.name == "postgresql":
+        return _sum(session, text("SELECT pg_database_size(current_database())")), 0
+    pages, free, size = (
+        _sum(session, text(f"PRAGMA {name}")) for name in ("page_count", "freelist_count", "page_size")
+    )
+    return pages * size, free * size
+
+
+def _metrics(session: Session) -> int:
+    """The bytes of the points; on SQLite as many an epoch and a run as a few runs have."""
+    if session.get_bind().dialect.name == "postgresql":
+        return sum(_sum(session, text(f"SELECT pg_total_relation_size('{name}')")) for name in METRICS)
+    newest = _sum(session, select(func.max(Run.id)))
+    spread = range(newest, 0, -max(1, newest // SAMPLE))
+    epochs = {row.id: row.epoch for row in session.execute(select(Run.id, Run.epoch).where(Run.id.in_(spread)))}
+    names = select(Summary.run_id).where(Summary.run_id.in_(epochs), Summary.last_epoch > 1)
+    points: int = sum(epochs[run_id] for run_id in session.scalars(names))
+    steps = select(literal(1)).where(StepMetric.run_id.in_(epochs)).limit(MOST_POINTS).subquery()
+    points += _sum(session, select(func.count()).select_from(steps))
+    all_epochs = _sum(session, select(func.sum(Run.epoch)))
+    return A_POINT * points * all_epochs // max(1, sum(epochs.values()))
