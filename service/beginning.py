@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from service import weights
 from service.spec import Spec
-from service.store import blobs, history
+from service.store import blobs, history, removal
 from service.store.tables import Run
 from service.weights import Weights
 
@@ -21,7 +21,9 @@ def load(session: Session, spec: Spec) -> Weights:
     blob_id = row.weights_id if begin.weights == "best" else row.last_weights_id
     if blob_id is None:
         state = history.run(session, begin.run).state
-        raise spec.error(("begin", "run"), f"run {begin.run} is {state} and has no weights to begin with")
+        gone = removal.given_up(session, begin.run, "weights")
+        why = "has no weights to begin with" if gone is None else "its weights were removed by retention"
+        raise spec.error(("begin", "run"), f"run {begin.run} is {state} and {why}")
     found = weights.unpack(blobs.load(session, blob_id))
     sha256 = weights.sha256(found.parameters)
     if begin.sha256 not in (None, sha256):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from service.display import duration, headline
-from service.store import history
+from service.store import history, removal
 from service.store.history import Holder
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
-from service.store.tables import State
+from service.store.tables import State, Wish
 from service.store.workers import READY, workers
 
 HOLDERS_SHOWN = 3
@@ -20,6 +20,8 @@ HOLDERS_SHOWN = 3
 def why(session: Session, run_id: int, lease_seconds: float) -> str:
     run = history.run(session, run_id)
     attempts = history.attempts(session, run_id)
+    if run.wish == Wish.REMOVE:
+        return f"run {run.id} is {run.state}, and is just being removed"
     match run.state:
         case State.QUEUED:
             return _waits(session, run, attempts, lease_seconds)
@@ -28,11 +30,11 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
             done = f"{run.epoch} of {run.epochs} epochs are done"
             return f"run {run.id} trains on {run.worker} (attempt {run.attempt}), {done}{wish}"
         case State.PAUSED:
-            return f"run {run.id} is paused{_after(run)}; `trainyard runs resume {run.id}` {_again(run)}"
+            return f"run {run.id} is paused{_after(run)}; `trainyard runs resume {run.id}` {_again(session, run)}"
         case State.COMPLETED:
             return f"run {run.id} completed on {run.worker} after {_epochs(run, attempts)}; best: {headline(run)}"
         case State.CANCELLED:
-            return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {_again(run)}"
+            return f"run {run.id} was cancelled{_after(run)}; `trainyard runs retry {run.id}` {_again(session, run)}"
         case State.FAILED:
             return f"run {run.id} failed{_where(run)}{_after(run)}: {run.error}{_more(run)}"
 
@@ -108,5 +110,7 @@ def _more(run: RunRecord) -> str:
     return f"; `trainyard runs clone {run.id} --set {limit[0]}=…` allows more" if limit else ""
 
 
-def _again(run: RunRecord) -> str:
+def _again(session: Session, run: RunRecord) -> str:
+    if removal.given_up(session, run.id, "checkpoint") is not None:
+        return "starts it over, for its checkpoint was removed by retention"
     return "goes on from there" if run.epoch else "queues it again"

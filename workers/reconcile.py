@@ -11,7 +11,7 @@ import time
 
 from service.processes import alive
 from service.queue import MOST_TICKETS, Tickets
-from service.store import blobs, history, suspicion, transitions
+from service.store import blobs, history, removal, suspicion, transitions
 from service.store.database import Database, DatabaseUnreachable
 from service.store.transitions import LeaseLost
 from workers.exits import UNKNOWN, Exit, Exits
@@ -62,6 +62,7 @@ class Reconciler:
                 self._set_suspects_aside()
             if time.monotonic() > self._collect_after:
                 self._collect_after = time.monotonic() + COLLECT_SECONDS
+                removal.go_on(self._database)
                 blobs.collect(self._database)
         except DatabaseUnreachable:
             self._reap_after = time.monotonic() + self._lease_seconds

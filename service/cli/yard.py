@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -122,17 +121,18 @@ def status(json: JsonOption = False) -> None:
         print(f"queue {name}: {number} waiting{oldest}")
     for worker in workers:
         print(f"worker {worker.name}: {worker.state}, {worker.busy} of {worker.slots} slots busy")
-    for line in _space(space):
-        print(line)
+    print()
+    _show_space(space)
 
 
-def _space(space: Space) -> Iterator[str]:
+def _show_space(space: Space) -> None:
     """What the history takes, and what could go."""
-    named = {name: getattr(space, name) for name in ("metrics", "weights", "checkpoints", "datasets", "rest", "free")}
-    split = ", ".join(f"{name} {size(number)}" for name, number in named.items() if number)
-    yield f"space: {size(space.database)} on disk for {space.runs:,} runs ({split})"
+    runs = f"{space.runs:,} {'run' if space.runs == 1 else 'runs'}"
+    parts = {name: getattr(space, name) for name in ("metrics", "weights", "checkpoints", "datasets", "rest", "free")}
+    facts = [(f"  {name}", size(number)) for name, number in parts.items() if number]
+    print_facts([("space", f"{size(space.database)} for {runs}"), *facts])
     if space.prunable:
-        yield f"`trainyard runs prune --checkpoints-after 0s` could free {size(space.prunable)}; it has more to offer"
+        hint(f"`trainyard runs prune --checkpoints-after 0s` could free {size(space.prunable)} now")
 
 
 def doctor() -> None:

@@ -20,7 +20,7 @@ from service.store.tables import Blob, Chunk, Dataset, Run
 
 CHUNK = 2**20  # bytes; others wait some milliseconds while SQLite takes one, where a whole blob would take seconds
 UNPOINTED_SECONDS = 600.0
-MANY = 1000  # blobs in a statement
+MANY = 5000  # blobs in a statement
 TOGETHER = 100  # blobs in a transaction
 
 

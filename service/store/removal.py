@@ -268,8 +268,9 @@ def _unpoint(session: Session, what: str, run_ids: Sequence[int], who: str) -> d
 
 
 def given_up(session: Session, run_id: int, what: str) -> Edit | None:
-    """Who gave it up last, and when."""
-    edits = select(Edit).where(Edit.run_id == run_id, Edit.what == what, Edit.after == "removed")
+    """Who gave it up, and when; None where the run has it, or has never had it."""
+    has = select(Run.id).where(Run.id == run_id, KEPT[what][0].is_not(None)).exists()
+    edits = select(Edit).where(Edit.run_id == run_id, Edit.what == what, Edit.after == "removed", ~has)
     return session.scalars(edits.order_by(Edit.id.desc()).limit(1)).first()
 
 

@@ -9,10 +9,10 @@ from sqlalchemy import func, literal, select, text
 from sqlalchemy.orm import Session
 
 from service.store.records import Record
-from service.store.removal import ENDED
+from service.store.removal import YET_TO_TRAIN
 from service.store.tables import Blob, Dataset, Run, StepMetric, Summary
 
-SAMPLE = 50  # runs, spread over the history, that tell how many points an epoch has
+SAMPLE = 300  # runs, spread over the history, that tell how many points a run has
 A_POINT = 31  # bytes of a point in SQLite, as measured, with a name of eight letters
 MOST_POINTS = 100_000  # of the sample that are counted
 METRICS = ("metrics", "step_metrics")
@@ -40,7 +40,7 @@ def measure(session: Session) -> Space:
     checkpoints = sum(_pointed(session, pointer) for pointer in (Run.checkpoint_id, Run.previous_checkpoint_id))
     datasets = _sum(session, select(func.sum(Blob.size)).where(Blob.id.in_(select(Dataset.blob_id))))
     runs = _sum(session, select(func.count()).select_from(Run))
-    metrics = min(_metrics(session), max(0, total - free - all_blobs))
+    metrics = min(_metrics(session, runs), max(0, total - free - all_blobs))
     used = Dataset.sha256.in_(select(Run.dataset_sha256))
     return Space(
         database=total,
@@ -63,7 +63,7 @@ def _sum(session: Session, query: Any) -> int:
 def _pointed(session: Session, pointer: Any, *, ended: bool = False) -> int:
     """The bytes of the blobs that this column points at, of which there are few."""
     query = select(func.sum(Blob.size)).select_from(Run).join(Blob, Blob.id == pointer).where(pointer.is_not(None))
-    return _sum(session, query.where(Run.state.in_(ENDED)) if ended else query)
+    return _sum(session, query.where(Run.state.not_in(YET_TO_TRAIN)) if ended else query)  # the pointer's index serves
 
 
 def _size(session: Session) -> tuple[int, int]:
@@ -76,8 +76,8 @@ def _size(session: Session) -> tuple[int, int]:
     return pages * size, free * size
 
 
-def _metrics(session: Session) -> int:
-    """The bytes of the points; on SQLite as many an epoch and a run as a few runs have."""
+def _metrics(session: Session, runs: int) -> int:
+    """The bytes of the points; on SQLite as many a run as those of a sample have."""
     if session.get_bind().dialect.name == "postgresql":
         return sum(_sum(session, text(f"SELECT pg_total_relation_size('{name}')")) for name in METRICS)
     newest = _sum(session, select(func.max(Run.id)))
@@ -87,5 +87,4 @@ def _metrics(session: Session) -> int:
     points: int = sum(epochs[run_id] for run_id in session.scalars(names))
     steps = select(literal(1)).where(StepMetric.run_id.in_(epochs)).limit(MOST_POINTS).subquery()
     points += _sum(session, select(func.count()).select_from(steps))
-    all_epochs = _sum(session, select(func.sum(Run.epoch)))
-    return A_POINT * points * all_epochs // max(1, sum(epochs.values()))
+    return A_POINT * points * runs // max(1, len(epochs))
