@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, literal, select, text
+from sqlalchemy import func, literal, not_, select, text
 from sqlalchemy.orm import Session
 
 from service.store.records import Record
@@ -83,7 +83,9 @@ def _metrics(session: Session, runs: int) -> int:
     newest = _sum(session, select(func.max(Run.id)))
     spread = range(newest, 0, -max(1, newest // SAMPLE))
     epochs = {row.id: row.epoch for row in session.execute(select(Run.id, Run.epoch).where(Run.id.in_(spread)))}
-    names = select(Summary.run_id).where(Summary.run_id.in_(epochs), Summary.last_epoch > 1)
+    names = select(Summary.run_id).where(
+        Summary.run_id.in_(epochs), not_(Summary.name.startswith("test_", autoescape=True))
+    )
     points: int = sum(epochs[run_id] for run_id in session.scalars(names))
     steps = select(literal(1)).where(StepMetric.run_id.in_(epochs)).limit(MOST_POINTS).subquery()
     points += _sum(session, select(func.count()).select_from(steps))
