@@ -54,9 +54,8 @@ def remove(runs: SomeRuns = None, where: WhereOption = None, yes: YesOption = Fa
         points = f"{removed.points:,} points of metrics"
         print(f"{_counted(removed.runs)} removed, with {points} and {size(removed.bytes)} of weights and checkpoints")
     if removed.left:
-        hint(
-            f"{_counted(removed.left)} that fit stay: not ended yet, or a run that is yet to be trained begins with it"
-        )
+        why = "not ended yet, or needed by a run that begins with its weights"
+        hint(f"not removed, though the expression fits: {_counted(removed.left)}, {why}")
     _tell_spare(client)
 
 
@@ -105,7 +104,8 @@ def _confirm(question: str) -> None:
 
     if not sys.stdin.isatty():
         raise InputError(f"{question} Nobody can answer here: say --yes if you mean it")
-    if not typer.confirm(question[0].upper() + question[1:], err=True):
+    print(f"{question[0].upper()}{question[1:]} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         hint("nothing was changed")
         raise typer.Exit(1)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, literal, not_, select, text
+from sqlalchemy import and_, func, literal, not_, select, text
 from sqlalchemy.orm import Session
 
+from service.store.blobs import UNPOINTED_SECONDS
+from service.store.clock import after
 from service.store.records import Record
 from service.store.removal import YET_TO_TRAIN
 from service.store.tables import Blob, Dataset, Run, StepMetric, Summary
@@ -41,7 +43,7 @@ def measure(session: Session) -> Space:
     datasets = _sum(session, select(func.sum(Blob.size)).where(Blob.id.in_(select(Dataset.blob_id))))
     runs = _sum(session, select(func.count()).select_from(Run))
     metrics = min(_metrics(session, runs), max(0, total - free - all_blobs))
-    used = Dataset.sha256.in_(select(Run.dataset_sha256))
+    unused = and_(Dataset.sha256.not_in(select(Run.dataset_sha256)), Blob.touched < after(-UNPOINTED_SECONDS))
     return Space(
         database=total,
         metrics=metrics,
@@ -52,7 +54,7 @@ def measure(session: Session) -> Space:
         free=free,
         runs=runs,
         prunable=_pointed(session, Run.checkpoint_id, ended=True)
-        + _sum(session, select(func.sum(Blob.size)).join(Dataset, Dataset.blob_id == Blob.id).where(~used)),
+        + _sum(session, select(func.sum(Blob.size)).join(Dataset, Dataset.blob_id == Blob.id).where(unused)),
     )
 
 
