@@ -91,4 +91,4 @@ def _metrics(session: Session, runs: int) -> int:
     points: int = sum(epochs[run_id] for run_id in session.scalars(names))
     steps = select(literal(1)).where(StepMetric.run_id.in_(epochs)).limit(MOST_POINTS).subquery()
     points += _sum(session, select(func.count()).select_from(steps))
-    return A_POINT * points * runs // max(1, len(epochs))
+    return int(A_POINT * points * runs / max(1, len(epochs)))

@@ -124,7 +124,7 @@ def test_only_runs_that_fit_are_looked_at(yard):
 
 def test_runs_that_others_have_still_to_begin_with_keep_their_weights_and_it_is_said(yard):
     parent = trained(yard, 0.5, outcome=Outcome.FAILED)
-    child = yard.submit(fine_tuned_from=parent)
+    child = yard.submit(spec={"begin": {"run": parent}})
     decision = plan(yard, keep_best=0).decisions[0]
     assert (decision.goes, decision.why) == (False, "a run that is yet to be trained begins with it")
     assert goes(plan(yard, checkpoints_after=0.0), "checkpoint") == [parent]

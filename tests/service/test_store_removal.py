@@ -34,6 +34,13 @@ def full(yard, outcome=Outcome.COMPLETED, **changes: Any) -> int:
     return claim.run_id
 
 
+def in_state(yard, state, **spec):
+    """Whichever way it got there."""
+    run_id = yard.submit(spec={"max_attempts": 3, **spec})
+    yard.set(run_id, state=state)
+    return run_id
+
+
 def rows(yard, run_id) -> dict[str, int]:
     """How many rows each table has of a run."""
 
@@ -89,7 +96,7 @@ def test_the_sentence_says_to_cancel_first(yard, state):
 @pytest.mark.parametrize("state", list(State))
 def test_a_run_that_others_have_still_to_begin_with_stays(yard, state):
     parent, other = full(yard), full(yard)
-    yard.set(yard.in_state(state).run_id, fine_tuned_from=parent)
+    in_state(yard, state, begin={"run": parent})
     assert remove(yard, parent, other).runs == (2 if state.ended else 1)
     assert rows(yard, parent)["runs"] == (0 if state.ended else 1)
     assert rows(yard, other)["runs"] == 0
@@ -99,9 +106,9 @@ def test_a_spec_cannot_begin_with_a_run_that_is_just_being_removed(yard):
     parent = full(yard)
     assert yard.do(removal.ask, [parent]) == [parent]
     with pytest.raises(ParentGone, match=f"run {parent}, .* has just been removed"):
-        yard.submit(fine_tuned_from=parent)
+        yard.submit(spec={"begin": {"run": parent}})
     with pytest.raises(ParentGone):
-        yard.submit(fine_tuned_from=99)
+        yard.submit(spec={"begin": {"run": 99}})
 
 
 def test_the_number_of_a_removed_run_is_never_given_again(yard):
@@ -235,6 +242,6 @@ def test_a_run_that_was_retried_gives_nothing_up(yard, what):
 
 def test_weights_that_others_begin_with_are_not_given_up_but_a_checkpoint_is(yard):
     parent = full(yard, Outcome.FAILED)
-    yard.submit(fine_tuned_from=parent)
+    yard.submit(spec={"begin": {"run": parent}})
     assert removal.give_up(yard.database, "weights", [parent], "ada") == (set(), 0)
     assert removal.give_up(yard.database, "checkpoint", [parent], "ada") == ({parent}, 10)
