@@ -20,7 +20,7 @@ from service.store import blobs, history, removal
 from service.store.clock import after
 from service.store.database import Database
 from service.store.records import Record
-from service.store.tables import Blob, Dataset, Run, Summary
+from service.store.tables import Blob, Dataset, Run, State, Summary
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,13 @@ def _ended(what: str, policy: Policy) -> Select[Any]:
     seconds = {"weights": policy.weights_after, "checkpoint": policy.checkpoints_after}[what]
     old = true() if seconds is None else func.coalesce(Run.finished <= after(-seconds), true())
     query: Any = select(
-        Run.id, Run.name, Run.finished, old.label("old"), removal.may_give_up(what).label("free"), *pointers
+        Run.id,
+        Run.name,
+        Run.state,
+        Run.finished,
+        old.label("old"),
+        removal.may_give_up(what).label("free"),
+        *pointers,
     ).where(Run.state.in_(removal.ENDED), Run.wish.is_(None), pointers[0].is_not(None))
     query = query.where(true() if policy.where is None else policy.where)
     ordered: Select[Any] = query.order_by(Run.id)
@@ -171,7 +177,7 @@ def _ranks(session: Session, rows: Sequence[Row[Any]], policy: Policy) -> Mappin
     """For each run of a name whether it is among the best, and its place in words."""
     if policy.keep_best is None:
         return {}
-    metric = policy.by or measured_by(history.run(session, rows[-1].id))
+    metric = policy.by or measured_by(history.run(session, _example(rows)))
     values = _values(session, [row.id for row in rows], metric)
     order = sorted((row.id for row in rows), key=lambda run_id: _place(values.get(run_id), metric, run_id))
     ranks = {}
@@ -182,6 +188,11 @@ def _ranks(session: Session, rows: Sequence[Row[Any]], policy: Policy) -> Mappin
         )
         ranks[run_id] = place <= policy.keep_best, f"number {place} of {len(order)}: {measured}"
     return ranks
+
+
+def _example(rows: Sequence[Row[Any]]) -> int:
+    """The run that tells what counts: the newest that completed, for only those are tested; else the newest."""
+    return max(rows, key=lambda row: (row.state == State.COMPLETED, row.id)).id  # type: ignore[no-any-return]
 
 
 def _place(value: float | None, metric: str | None, run_id: int) -> tuple[bool, float, int]:

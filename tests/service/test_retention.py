@@ -86,6 +86,13 @@ def test_of_equals_the_earliest_is_the_best_and_of_those_without_a_value_the_new
     assert goes(plan(yard, keep_best=1)) == [equal[1], without[0]]
 
 
+def test_what_counts_is_what_the_newest_completed_run_was_judged_by(yard):
+    tested = [trained(yard, value, metric="test_accuracy") for value in (0.9, 0.5)]
+    cancelled = trained(yard, 0.99, outcome=Outcome.CANCELLED)  # which was never tested
+    assert goes(plan(yard, keep_best=1)) == [tested[1], cancelled]
+    assert goes(plan(yard, keep_best=1, by="val_accuracy")) == tested
+
+
 def test_each_decision_is_explained(yard):
     trained(yard, 0.5)
     trained(yard, 0.9)

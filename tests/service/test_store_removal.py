@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -245,3 +246,20 @@ def test_weights_that_others_begin_with_are_not_given_up_but_a_checkpoint_is(yar
     yard.submit(spec={"begin": {"run": parent}})
     assert removal.give_up(yard.database, "weights", [parent], "ada") == (set(), 0)
     assert removal.give_up(yard.database, "checkpoint", [parent], "ada") == ({parent}, 10)
+
+
+def test_of_those_who_retry_and_those_who_remove_one_wins_and_nobody_meets_half_a_run(yard):
+    runs = [full(yard, Outcome.FAILED) for _ in range(12)]
+    before = {run_id: rows(yard, run_id) for run_id in runs}
+
+    def retry(run_id):
+        with yard.database.write() as session:
+            return run_id if transitions.retry(session, Run.id == run_id) else None
+
+    with ThreadPoolExecutor(3) as pool:
+        retried = pool.map(retry, runs)
+        removed = [pool.submit(removal.remove, yard.database, runs[i::2][::-1]) for i in range(2)]
+        retried, gone = {run_id for run_id in retried if run_id}, sum(one.result().runs for one in removed)
+    assert len(retried) + gone == len(runs)
+    for run_id in runs:
+        assert rows(yard, run_id) == (before[run_id] if run_id in retried else dict.fromkeys(before[run_id], 0))

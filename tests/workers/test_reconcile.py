@@ -15,12 +15,12 @@ import redis
 
 from service.processes import alive
 from service.queue import MOST_TICKETS, BrokerUnreachable, Tickets
-from service.store import blobs, history, transitions
+from service.store import blobs, history, removal, transitions
 from service.store import workers as worker_store
 from service.store.clock import after
 from service.store.database import DatabaseUnreachable
 from service.store.submissions import NewRun
-from service.store.tables import Blob, Outcome
+from service.store.tables import Blob, Outcome, Run
 from service.store.workers import WorkerNameTaken
 from tests.servers import eventually
 from workers.exits import Exits
@@ -319,6 +319,21 @@ def test_blobs_that_nothing_points_at_are_collected_now_and_then(here, reconcile
     reconciler.run()
     with here.database.read() as session:
         assert session.get(Blob, orphan) is None
+
+
+@ONE
+def test_a_removal_that_was_cut_off_is_ended_now_and_then(here, reconciler):
+    run_id = here.submit()
+    with here.database.write() as session:
+        transitions.cancel(session, Run.id == run_id)
+        assert removal.ask(session, [run_id]) == [run_id]
+    reconciler.run()
+    assert here.row(run_id).wish == "remove"
+    reconciler._collect_after = time.monotonic()
+    eventually(lambda: time.monotonic() > reconciler._collect_after)
+    reconciler.run()
+    with here.database.read() as session:
+        assert session.get(Run, run_id) is None
 
 
 def test_the_name_of_a_worker_whose_process_died_on_this_machine_is_free_at_once(here, dead_pid):
