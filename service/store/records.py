@@ -57,7 +57,7 @@ class RunRecord(Record):
     dataset_sha256: str
     weights_sha256: str | None
     metrics: dict[str, MetricSummary]
-    wish: str | None = None  # cancel or pause, which its worker has still to do
+    wish: str | None = None  # cancel or pause, which its worker has still to do, or remove
     note: str | None = None
     cloned_from: int | None = None
     fine_tuned_from: int | None = None
