@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from service.errors import InputError, TrainyardError
+from service import following
+from service.errors import InputError
+from service.following import POLL_SECONDS
 from service.person import who
 from service.settings import Settings, load_settings
 from service.store import blobs, edits, history, pages, suspicion, transitions
@@ -23,6 +25,7 @@ from service.store.edits import Changes
 from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
 from service.store.submissions import NewRun
 from service.store.tables import Run, State
+from service.urls import without_secrets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from service.store.statistics import Group
     from service.weights import Weights
 
-POLL_SECONDS = 0.1
 LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
@@ -51,13 +53,8 @@ class NotTrained(InputError):
         super().__init__(f"run {run.id} is {run.state} and has no weights; `trainyard runs why {run.id}` says more")
 
 
-class TimedOut(TrainyardError):
-    def __init__(self, what: str, seconds: float) -> None:
-        super().__init__(f"{what} after {seconds:g} s")
-
-
 class Client:
-    """One yard: submit specs, follow runs, ask the history, scale the pool.
+    """One yard: submit specs, follow runs, ask the history, scale the pool. `with Client() as client:` closes it.
 
     `notify` gets sentences for a person that are no errors, such as "no worker serves this queue".
     """
@@ -67,6 +64,20 @@ class Client:
     ) -> None:
         self.settings = settings or load_settings(**flags)
         self.notify = notify
+
+    def __repr__(self) -> str:
+        return f"<Client of {without_secrets(self.settings.database)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the database; whoever uses the client again opens new ones."""
+        if "database" in self.__dict__:
+            self.database.dispose()
 
     @cached_property
     def database(self) -> Database:
@@ -288,26 +299,28 @@ class Client:
         with self.database.read() as session:
             return history.attempts(session, run_id)
 
-    def watch(self, run_id: int) -> Iterator[RunRecord]:
-        """The run each time something changed, until it has ended; the ended run comes last."""
-        seen = None
-        while True:
-            run = self.run(run_id)
-            if run != seen:
-                yield run
-                seen = run
-            if run.state.ended:
-                return
-            time.sleep(POLL_SECONDS)
+    def watch(self, run_id: int, timeout: float | None = None) -> Iterator[RunRecord]:
+        """The run as it is, then each time something of it changed, until it has ended; the ended run comes last.
+
+        Raises TimedOut when that takes too many seconds.
+        """
+        return following.watch(self.database.read, [run_id], timeout)
+
+    def watch_all(self, runs: str | Iterable[int], timeout: float | None = None) -> Iterator[RunRecord]:
+        """The runs of these numbers, or those that fit an expression by now: each as it is, then whichever changes,
+        until all have ended."""
+        return following.watch(self.database.read, self._numbers(runs), timeout)
 
     def wait(self, run_id: int, timeout: float | None = None) -> RunRecord:
         """The run once it has ended; raises TimedOut when that takes too many seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not (run := self.run(run_id)).state.ended:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimedOut(f"run {run_id} is still {run.state}", timeout or 0.0)
-            time.sleep(POLL_SECONDS)
+        *_, run = self.watch(run_id, timeout)
         return run
+
+    def _numbers(self, runs: str | Iterable[int]) -> list[int]:
+        """Of runs that are named by their numbers, or by an expression that they fit."""
+        if not isinstance(runs, str):
+            return list(runs)
+        return sorted(run.id for run in self.runs(where=runs, limit=None))
 
     def why(self, run_id: int) -> str:
         """One sentence: why the run waits, or what ended it."""
