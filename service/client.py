@@ -25,6 +25,7 @@ from service.store.edits import Changes
 from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
 from service.store.submissions import NewRun
 from service.store.tables import Run, State
+from service.store.transitions import NoSuchRun
 from service.urls import without_secrets
 
 if TYPE_CHECKING:
@@ -295,6 +296,42 @@ class Client:
             history.run(session, run_id)
             return history.curves(session, run_id, after_epoch)
 
+    def frame(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        library: str = "polars",
+    ) -> Any:
+        """The runs that fit as a data frame, one row a run, of polars or of pandas.
+
+        `columns` are fields of expressions, such as ["id", "tags", "best(val_loss)", "optimizer.adam.learning_rate"].
+        Without them there are the usual ones, and of each metric the last and the best value. `sort` is as in `runs`.
+        Raises InputError for what is no expression, order, field or library.
+        """
+        from service import frames
+
+        made = frames.maker(library)
+        fits, order = _condition(where), _order(sort)
+        with self.database.read() as session:
+            run_ids = pages.page(session, fits, order, limit=limit)
+            return made(frames.runs(session, run_ids, columns))
+
+    def metrics_frame(
+        self, runs: str | Iterable[int], names: Sequence[str] | None = None, *, library: str = "polars"
+    ) -> Any:
+        """The metrics of the runs of these numbers, or of those that fit an expression, as a data frame.
+
+        It has a row for each epoch of a run, with the columns `run`, `epoch` and every metric, or those of these names.
+        """
+        from service import frames
+
+        made = frames.maker(library)
+        with self.database.read() as session:
+            return made(frames.metrics(session, _numbers(session, runs), names))
+
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:
             return history.attempts(session, run_id)
@@ -309,18 +346,14 @@ class Client:
     def watch_all(self, runs: str | Iterable[int], timeout: float | None = None) -> Iterator[RunRecord]:
         """The runs of these numbers, or those that fit an expression by now: each as it is, then whichever changes,
         until all have ended."""
-        return following.watch(self.database.read, self._numbers(runs), timeout)
+        with self.database.read() as session:
+            run_ids = _numbers(session, runs)
+        return following.watch(self.database.read, run_ids, timeout)
 
     def wait(self, run_id: int, timeout: float | None = None) -> RunRecord:
         """The run once it has ended; raises TimedOut when that takes too many seconds."""
         *_, run = self.watch(run_id, timeout)
         return run
-
-    def _numbers(self, runs: str | Iterable[int]) -> list[int]:
-        """Of runs that are named by their numbers, or by an expression that they fit."""
-        if not isinstance(runs, str):
-            return list(runs)
-        return sorted(run.id for run in self.runs(where=runs, limit=None))
 
     def why(self, run_id: int) -> str:
         """One sentence: why the run waits, or what ended it."""
@@ -521,6 +554,21 @@ def _check_names(queue: str, tags: Sequence[str]) -> None:
     check_name("queue", queue)
     for tag in tags:
         check_name("tag", tag)
+
+
+def _numbers(session: Session, runs: str | Iterable[int]) -> list[int]:
+    """Of runs that are named by their numbers, or by an expression that they fit; then the oldest first.
+
+    Raises NoSuchRun, InputError.
+    """
+    if isinstance(runs, str):
+        return sorted(pages.page(session, _condition(runs)))
+    run_ids = list(dict.fromkeys(runs))
+    there = history.states(session, run_ids)
+    for run_id in run_ids:
+        if run_id not in there:
+            raise NoSuchRun(run_id)
+    return run_ids
 
 
 def _condition(where: str | None) -> ColumnElement[bool] | None:

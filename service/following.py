@@ -70,7 +70,8 @@ def _changed(read: Read, run_ids: Sequence[int], rows: dict[int, tuple[Any, ...]
                 raise NoSuchRun(run_id)
         changed = [run_id for run_id in run_ids if found[run_id] != rows.get(run_id)]
         rows |= {run_id: found[run_id] for run_id in changed}
-        return [history.run(session, run_id) for run_id in changed]
+        parts = (changed[start : start + MOST_IDS] for start in range(0, len(changed), MOST_IDS))
+        return [run for some in parts for run in history.some(session, some)]
 
 
 def _late(runs: Sequence[RunRecord]) -> str:
