@@ -59,7 +59,8 @@ def runs(session: Session, run_ids: Sequence[int], columns: Sequence[str] | None
     for text in wanted:
         asked |= {TAGS: None} if text == TAGS else parse_fields(text)
     known = {name: field for name, field in asked.items() if field is not None}
-    rows = history.values_of(session, run_ids, {"": Run.id} | {name: value(field) for name, field in known.items()})
+    answers: dict[str, Any] = {"": Run.id} | {name: value(field) for name, field in known.items()}
+    rows = history.values_of(session, run_ids, answers)
     tags = _tags(session, run_ids) if TAGS in asked else {}
     for row in rows:
         row[TAGS] = tags.get(row.pop(""), [])
