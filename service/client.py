@@ -301,7 +301,7 @@ class Client:
         where: str | None = None,
         *,
         sort: str | None = None,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         limit: int | None = None,
         library: str = "polars",
     ) -> Any:
@@ -320,7 +320,7 @@ class Client:
             return made(frames.runs(session, run_ids, columns))
 
     def metrics_frame(
-        self, runs: str | Iterable[int], names: Sequence[str] | None = None, *, library: str = "polars"
+        self, runs: str | Iterable[int], names: str | Sequence[str] | None = None, *, library: str = "polars"
     ) -> Any:
         """The metrics of the runs of these numbers, or of those that fit an expression, as a data frame.
 

@@ -51,10 +51,10 @@ def maker(library: str) -> Callable[[pl.DataFrame], Any]:
     return _pandas
 
 
-def runs(session: Session, run_ids: Sequence[int], columns: Sequence[str] | None) -> pl.DataFrame:
+def runs(session: Session, run_ids: Sequence[int], columns: str | Sequence[str] | None) -> pl.DataFrame:
     """One row a run, in this order. `columns` are fields of expressions, and "tags"; None: the usual ones, and the last
     and the best value of every metric that one of the runs has."""
-    wanted = [*USUAL, *_measured(session, run_ids)] if columns is None else columns
+    wanted = [*USUAL, *_measured(session, run_ids)] if columns is None else _listed(columns)
     asked: dict[str, Field | None] = {}
     for text in wanted:
         asked |= {TAGS: None} if text == TAGS else parse_fields(text)
@@ -72,8 +72,9 @@ def runs(session: Session, run_ids: Sequence[int], columns: Sequence[str] | None
     return pl.DataFrame([[row[name] for name in types] for row in rows], schema=types, orient="row")
 
 
-def metrics(session: Session, run_ids: Sequence[int], names: Sequence[str] | None) -> pl.DataFrame:
+def metrics(session: Session, run_ids: Sequence[int], names: str | Sequence[str] | None) -> pl.DataFrame:
     """One row an epoch of a run, with `run`, `epoch` and a column for each metric, or for each of these."""
+    names = None if names is None else _listed(names)
     for name in names or ():
         if not fields.is_metric(name):
             raise fields.unknown_metric(name, tokens(name)[0])
@@ -87,10 +88,15 @@ def metrics(session: Session, run_ids: Sequence[int], names: Sequence[str] | Non
     ]
     types = {"run": pl.Int64(), "epoch": pl.Int64(), "name": pl.String(), "value": pl.Float64()}
     long = pl.DataFrame(points, schema=types, orient="row")
-    found = long["name"].unique().sort().to_list() if names is None else list(names)
+    found = long["name"].unique().sort().to_list() if names is None else names
     wide = long.pivot("name", on_columns=found, index=["run", "epoch"], values="value", aggregate_function="first")
     order = pl.DataFrame({"run": run_ids}, schema={"run": pl.Int64()})
     return order.join(wide, on="run", how="inner", maintain_order="left_right").select("run", "epoch", *found)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    """A single name may come without its list."""
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
 
 
 def _measured(session: Session, run_ids: Sequence[int]) -> list[str]:

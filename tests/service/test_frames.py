@@ -82,6 +82,14 @@ def test_columns_are_fields_of_expressions_whole_numbers_told_apart_by_the_schem
     ]
 
 
+@ONE
+def test_a_single_column_or_metric_may_come_without_a_list(client):
+    assert client.frame(columns="id, best(loss)").columns == ["id", "best(loss)"]
+    assert client.frame(columns="tags").columns == ["tags"]
+    assert client.metrics_frame([1], "loss").columns == ["run", "epoch", "loss"]
+    assert client.metrics_frame([1], ["loss", "loss"]).columns == ["run", "epoch", "loss"]
+
+
 def test_a_frame_is_filtered_sorted_and_cut_as_lists_are(client):
     def names(*arguments, **named):
         return client.frame(*arguments, columns=["name"], **named)["name"].to_list()
