@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from service.errors import InputError as InputError
     from service.errors import TrainyardError as TrainyardError
     from service.errors import Unreachable as Unreachable
+    from service.following import TimedOut as TimedOut
     from service.settings import Settings as Settings
     from service.settings import load_settings as load_settings
     from service.store.records import AttemptRecord as AttemptRecord
@@ -27,6 +28,7 @@ _HOMES = {
     "RunRecord": "service.store.records",
     "Settings": "service.settings",
     "State": "service.store.tables",
+    "TimedOut": "service.following",
     "TrainyardError": "service.errors",
     "Unreachable": "service.errors",
     "WorkerRecord": "service.store.records",

@@ -13,9 +13,11 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from service.errors import InputError, TrainyardError
+from service import following
+from service.errors import InputError
+from service.following import POLL_SECONDS
 from service.person import who
 from service.settings import Settings, load_settings
 from service.store import blobs, edits, history, pages, suspicion, transitions
@@ -25,6 +27,8 @@ from service.store.edits import Changes
 from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
 from service.store.submissions import NewRun
 from service.store.tables import Run, State
+from service.store.transitions import NoSuchRun
+from service.urls import without_secrets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +48,6 @@ if TYPE_CHECKING:
     from service.store.statistics import Group
     from service.weights import Weights
 
-POLL_SECONDS = 0.1
 LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
@@ -64,13 +67,8 @@ class WeightsRemoved(InputError):
         )
 
 
-class TimedOut(TrainyardError):
-    def __init__(self, what: str, seconds: float) -> None:
-        super().__init__(f"{what} after {seconds:g} s")
-
-
 class Client:
-    """One yard: submit specs, follow runs, ask the history, scale the pool.
+    """One yard: submit specs, follow runs, ask the history, scale the pool. `with Client() as client:` closes it.
 
     `notify` gets sentences for a person that are no errors, such as "no worker serves this queue".
     """
@@ -80,6 +78,20 @@ class Client:
     ) -> None:
         self.settings = settings or load_settings(**flags)
         self.notify = notify
+
+    def __repr__(self) -> str:
+        return f"<Client of {without_secrets(self.settings.database)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the database; whoever uses the client again opens new ones."""
+        if "database" in self.__dict__:
+            self.database.dispose()
 
     @cached_property
     def database(self) -> Database:
@@ -303,29 +315,63 @@ class Client:
         with self.database.read() as session:
             return set(history.states(session, parents))
 
+    def frame(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        library: str = "polars",
+    ) -> Any:
+        """The runs that fit as a data frame, one row a run, of polars or of pandas.
+
+        `columns` are fields of expressions, such as ["id", "tags", "best(val_loss)", "optimizer.adam.learning_rate"].
+        Without them there are the usual ones, and of each metric the last and the best value. `sort` is as in `runs`.
+        Raises InputError for what is no expression, order, field or library.
+        """
+        from service import frames
+
+        made = frames.maker(library)
+        fits, order = _condition(where), _order(sort)
+        with self.database.read() as session:
+            run_ids = pages.page(session, fits, order, limit=limit)
+            return made(frames.runs(session, run_ids, columns))
+
+    def metrics_frame(
+        self, runs: str | Iterable[int], names: str | Sequence[str] | None = None, *, library: str = "polars"
+    ) -> Any:
+        """The metrics of the runs of these numbers, or of those that fit an expression, as a data frame.
+
+        It has a row for each epoch of a run, with the columns `run`, `epoch` and every metric, or those of these names.
+        """
+        from service import frames
+
+        made = frames.maker(library)
+        with self.database.read() as session:
+            return made(frames.metrics(session, _numbers(session, runs), names))
+
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:
             return history.attempts(session, run_id)
 
-    def watch(self, run_id: int) -> Iterator[RunRecord]:
-        """The run each time something changed, until it has ended; the ended run comes last."""
-        seen = None
-        while True:
-            run = self.run(run_id)
-            if run != seen:
-                yield run
-                seen = run
-            if run.state.ended:
-                return
-            time.sleep(POLL_SECONDS)
+    def watch(self, run_id: int, timeout: float | None = None) -> Iterator[RunRecord]:
+        """The run as it is, then each time something of it changed, until it has ended; the ended run comes last.
+
+        Raises TimedOut when that takes too many seconds.
+        """
+        return following.watch(self.database.read, [run_id], timeout)
+
+    def watch_all(self, runs: str | Iterable[int], timeout: float | None = None) -> Iterator[RunRecord]:
+        """The runs of these numbers, or those that fit an expression by now: each as it is, then whichever changes,
+        until all have ended."""
+        with self.database.read() as session:
+            run_ids = _numbers(session, runs)
+        return following.watch(self.database.read, run_ids, timeout)
 
     def wait(self, run_id: int, timeout: float | None = None) -> RunRecord:
         """The run once it has ended; raises TimedOut when that takes too many seconds."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not (run := self.run(run_id)).state.ended:
-            if deadline is not None and time.monotonic() > deadline:
-                raise TimedOut(f"run {run_id} is still {run.state}", timeout or 0.0)
-            time.sleep(POLL_SECONDS)
+        *_, run = self.watch(run_id, timeout)
         return run
 
     def why(self, run_id: int) -> str:
@@ -612,6 +658,21 @@ def _missing(session: Session, run: RunRecord) -> InputError:
 
     gone = removal.given_up(session, run.id, "weights")
     return NotTrained(run) if gone is None else WeightsRemoved(run.id, gone.who, gone.at)
+
+
+def _numbers(session: Session, runs: str | Iterable[int]) -> list[int]:
+    """Of runs that are named by their numbers, or by an expression that they fit; then the oldest first.
+
+    Raises NoSuchRun, InputError.
+    """
+    if isinstance(runs, str):
+        return sorted(pages.page(session, _condition(runs)))
+    run_ids = list(dict.fromkeys(runs))
+    there = history.states(session, run_ids)
+    for run_id in run_ids:
+        if run_id not in there:
+            raise NoSuchRun(run_id)
+    return run_ids
 
 
 def _condition(where: str | None) -> ColumnElement[bool] | None:

@@ -103,3 +103,16 @@ def _below(path: Path, annotation: Any) -> Iterator[Key]:
         yield found
     for name, inner in place(annotation).keys.items():
         yield from _below((*path, name), inner)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether what stands at this path of a spec is a whole number, if it is a number."""
+    annotation: Any = None
+    keys = Place(keys=TOP)
+    for step in path:
+        found = keys.inside(str(step))
+        assert found is not None, "the path of a key leads somewhere"
+        annotation = found[1]
+        keys = place(annotation)
+    kinds = set(_alternatives(annotation))
+    return int in kinds and float not in kinds

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 import service
-from service import Client, InputError, RunRecord, Settings
-from service.client import NotTrained, TimedOut, check_name
+from service import Client, InputError, RunRecord, Settings, TimedOut
+from service.client import NotTrained, check_name
 from service.queue import Tickets
 from service.spec import SpecError
 from service.store import transitions
@@ -50,8 +50,8 @@ def count(client: Client, table: type[Any]) -> int:
 
 def test_what_the_package_offers_is_what_it_says(client):
     assert set(service.__all__) == {
-        "AttemptRecord", "Client", "InputError", "MetricSummary", "RunRecord", "Settings", "State", "TrainyardError",
-        "Unreachable", "WorkerRecord", "load_settings",
+        "AttemptRecord", "Client", "InputError", "MetricSummary", "RunRecord", "Settings", "State", "TimedOut",
+        "TrainyardError", "Unreachable", "WorkerRecord", "load_settings",
     }  # fmt: skip
     for name in service.__all__:
         assert getattr(service, name).__name__ == name
@@ -179,6 +179,73 @@ def test_watching_yields_every_change_and_the_ended_run_last(client):
     assert seen[-1].state == "failed"
     assert seen[-1] == client.run(4)
     assert all(before != later for before, later in pairwise(seen))
+
+
+def reported(client: Client, run_id: int, epoch: int, loss: float) -> None:
+    with client.database.write() as session:
+        transitions.record(session, run_id, 1, Progress(epoch, epoch, [Point("loss", epoch, loss, False)]), 60)
+
+
+def test_watching_tells_metrics_as_they_come(client):
+    watched = client.watch(4)
+    assert next(watched).metrics == {}
+    for epoch, loss in ((1, 0.5), (2, 0.25)):
+        reported(client, 4, epoch, loss)
+        run = next(watched)
+        assert (run.epoch, run.metrics["loss"].last) == (epoch, loss)
+    with client.database.write() as session:
+        late = Progress(1, 2, [Point("test_loss", 2, 0.125, False)])
+        transitions.record(session, 4, 1, late, 60)
+    assert next(watched).metrics["test_loss"].last == 0.125  # though no epoch was added
+    client.pause(4, timeout=0)
+    assert next(watched).wish == "pause"
+
+
+def test_watching_gives_up_when_told(client):
+    watched = client.watch(4, timeout=0.1)
+    next(watched)
+    with pytest.raises(TimedOut, match=r"run 4 is still running after 0\.1 s"):
+        next(watched)
+    with pytest.raises(TimedOut, match=r"2 runs, such as run 5, which is queued, have not ended after 0\.1 s"):
+        list(client.watch_all([5, 1, 4], timeout=0.1))
+
+
+def test_many_runs_are_watched_until_all_have_ended(client):
+    watched = client.watch_all("id <= 4 and not state = 'cancelled'")
+    assert [next(watched).id for _ in range(3)] == [1, 2, 4]
+    reported(client, 4, 1, 0.5)
+    assert next(watched).metrics["loss"].last == 0.5
+    with client.database.write() as session:
+        transitions.finish(session, 4, 1, Outcome.CANCELLED)
+    assert [(run.id, run.state) for run in watched] == [(4, "cancelled")]
+    assert list(client.watch_all("loss < 0")) == []
+    assert [run.id for run in client.watch_all([3, 1, 3])] == [3, 1]
+
+
+def test_watching_what_is_not_there_is_told(client):
+    with pytest.raises(NoSuchRun, match="99"):
+        list(client.watch_all([1, 99]))
+    with pytest.raises(InputError, match="there is no field 'los'"):
+        client.watch_all("los < 1")
+
+
+def test_a_client_closes_its_connections_and_may_be_used_again(template, tmp_path):
+    shutil.copy(template, tmp_path)
+    with Client(Settings(home=tmp_path, database_url="", broker_url="")) as client:
+        assert len(client.runs()) == 5
+        pool = client.database.engine.pool
+        assert pool.checkedin() == 1
+    assert pool.checkedin() == 0
+    assert len(client.runs()) == 5
+    client.close()
+    Client(home=tmp_path / "unused").close()
+
+
+def test_a_client_says_whose_it_is_without_secrets(tmp_path):
+    assert repr(Client(home=tmp_path, database_url="")) == f"<Client of sqlite:///{tmp_path}/trainyard.db>"
+    secret = Client(database_url="postgresql://ada:sesame@lab:5432/yard")
+    assert "ada:***@lab" in repr(secret)
+    assert "sesame" not in repr(secret)
 
 
 def test_cancelling_a_run_whose_worker_does_not_answer_returns_with_a_hint(client):

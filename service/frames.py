@@ -1,0 +1,146 @@
+"""Runs and their metrics as data frames, of polars or of pandas, for a notebook.
+
+A column is of one type whatever stands in it: whole numbers Int64, others Float64, times in UTC, durations as such.
+What a run does not have is null, and so is a metric that is no number (NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from sqlalchemy import Double, select, type_coerce
+
+from service.errors import InputError
+from service.expressions import fields, parse_fields, value
+from service.expressions.keys import is_whole
+from service.expressions.tokens import tokens
+from service.expressions.tree import Column, Field, Key, Kind, Layers
+from service.store import history
+from service.store.history import MOST_IDS
+from service.store.tables import Metric, Run, Summary, Tag
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    DataFrame = Any  # of polars, or of pandas where that is asked for
+
+USUAL = ("id", "name", "state", "queue", "tags", "epoch", "created", "started", "finished", "duration")
+TAGS = "tags"  # a run may have several, so it is a list, and no field to compare
+TYPES: dict[Kind, pl.DataType] = {
+    Kind.NUMBER: pl.Float64(),
+    Kind.TEXT: pl.String(),
+    Kind.TRUTH: pl.Boolean(),
+    Kind.TIME: pl.Datetime("us", "UTC"),
+    Kind.DURATION: pl.Duration("us"),
+}
+
+
+def maker(library: str) -> Callable[[pl.DataFrame], Any]:
+    """What makes the library's own frame of one of polars. Raises InputError when there is no such library."""
+    if library == "polars":
+        return lambda frame: frame
+    if library != "pandas":
+        raise InputError(f"frames are made for polars or pandas, not for '{library}'")
+    try:
+        import pandas  # noqa: F401 - before the history is asked
+    except ImportError:
+        raise InputError("pandas is not installed; `pip install pandas`, or take the frame of polars") from None
+    return _pandas
+
+
+def runs(session: Session, run_ids: Sequence[int], columns: str | Sequence[str] | None) -> pl.DataFrame:
+    """One row a run, in this order. `columns` are fields of expressions, and "tags"; None: the usual ones, and the last
+    and the best value of every metric that one of the runs has."""
+    wanted = [*USUAL, *_measured(session, run_ids)] if columns is None else _listed(columns)
+    asked: dict[str, Field | None] = {}
+    for text in wanted:
+        asked |= {TAGS: None} if text == TAGS else parse_fields(text)
+    known = {name: field for name, field in asked.items() if field is not None}
+    answers: dict[str, Any] = {"": Run.id} | {name: value(field) for name, field in known.items()}
+    rows = history.values_of(session, run_ids, answers)
+    tags = _tags(session, run_ids) if TAGS in asked else {}
+    for row in rows:
+        row[TAGS] = tags.get(row.pop(""), [])
+    for name, field in known.items():
+        if Kind.DURATION in field.kinds:
+            for row in rows:
+                row[name] = None if row[name] is None else timedelta(seconds=row[name])
+    types = {name: pl.List(pl.String()) if field is None else _type(field) for name, field in asked.items()}
+    return pl.DataFrame([[row[name] for name in types] for row in rows], schema=types, orient="row")
+
+
+def metrics(session: Session, run_ids: Sequence[int], names: str | Sequence[str] | None) -> pl.DataFrame:
+    """One row an epoch of a run, with `run`, `epoch` and a column for each metric, or for each of these."""
+    names = None if names is None else _listed(names)
+    for name in names or ():
+        if not fields.is_metric(name):
+            raise fields.unknown_metric(name, tokens(name)[0])
+    query = select(Metric.run_id, Metric.epoch, Metric.name, type_coerce(Metric.value, Double))  # NaN is kept as NULL
+    if names is not None:
+        query = query.where(Metric.name.in_(names))
+    points = [
+        tuple(row)
+        for some in _parts(run_ids)
+        for row in session.execute(query.where(Metric.run_id.in_(some)).order_by(Metric.run_id, Metric.epoch))
+    ]
+    types = {"run": pl.Int64(), "epoch": pl.Int64(), "name": pl.String(), "value": pl.Float64()}
+    long = pl.DataFrame(points, schema=types, orient="row")
+    found = long["name"].unique().sort().to_list() if names is None else names
+    wide = long.pivot("name", on_columns=found, index=["run", "epoch"], values="value", aggregate_function="first")
+    order = pl.DataFrame({"run": run_ids}, schema={"run": pl.Int64()})
+    return order.join(wide, on="run", how="inner", maintain_order="left_right").select("run", "epoch", *found)
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    """A single name may come without its list."""
+    return [names] if isinstance(names, str) else list(dict.fromkeys(names))
+
+
+def _measured(session: Session, run_ids: Sequence[int]) -> list[str]:
+    """The columns for the metrics that these runs have."""
+    names = {
+        name
+        for some in _parts(run_ids)
+        for name in session.scalars(select(Summary.name).where(Summary.run_id.in_(some)).distinct())
+    }
+    return [column for name in sorted(names) for column in (name, f"best({name})")]
+
+
+def _tags(session: Session, run_ids: Sequence[int]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for some in _parts(run_ids):
+        rows = session.execute(select(Tag.run_id, Tag.tag).where(Tag.run_id.in_(some)).order_by(Tag.tag))
+        for run_id, tag in rows:
+            found.setdefault(run_id, []).append(tag)
+    return found
+
+
+def _parts(run_ids: Sequence[int]) -> Iterable[Sequence[int]]:
+    return (run_ids[start : start + MOST_IDS] for start in range(0, len(run_ids), MOST_IDS))
+
+
+def _type(field: Field) -> pl.DataType:
+    """A field that may be of several kinds counts where it is a text, as when runs are sorted by it."""
+    kind = Kind.TEXT if Kind.TEXT in field.kinds else next(iter(field.kinds))
+    whole = isinstance(field, Column | Layers) or (isinstance(field, Key) and is_whole(field.path))
+    return pl.Int64() if kind is Kind.NUMBER and whole else TYPES[kind]
+
+
+def _pandas(frame: pl.DataFrame) -> Any:
+    """The same as pandas has it, nulls included; polars' own way needs pyarrow."""
+    import pandas as pd
+
+    names = {pl.Int64(): "Int64", pl.Float64(): "Float64", pl.Boolean(): "boolean", pl.String(): "string"}
+    columns = {}
+    for column in frame:
+        values = column.to_list()
+        if isinstance(column.dtype, pl.Datetime):
+            columns[column.name] = pd.Series(pd.to_datetime(values, utc=True).as_unit("us"))
+        elif isinstance(column.dtype, pl.Duration):
+            columns[column.name] = pd.Series(pd.to_timedelta(values).as_unit("us"))
+        else:
+            columns[column.name] = pd.Series(values, dtype=names.get(column.dtype, "object"))
+    return pd.DataFrame(columns, columns=frame.columns)
