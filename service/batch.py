@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from service.datasets import Dataset, stored
 from service.datasets.sources import reading
 from service.origin import Origin
 from service.spec import Spec, SpecError, Specs
+from service.spec.document import Document
 from service.spec.errors import SHOWN, Problem
 from service.spec.schema import Beginning
 from service.spec.several import made
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 MOST_FAULTY = 100  # specs of one command, after which no more different problems are looked for
 MOST_WEIGHTS = 8  # of runs to begin with, held at a time
-AT_ONCE = 500  # runs stored in one transaction on SQLite, where all others wait meanwhile: about 0.1 s
+AT_ONCE = 500  # runs stored in one transaction on SQLite, where all others wait meanwhile: about 0.2 s
 
 
 class Batch:
@@ -43,21 +46,31 @@ class Batch:
         self._resolvers: dict[str, Resolver] = {}
         self._sources: dict[str, tuple[Dataset, str]] = {}  # by the dataset's hash, with what a spec calls it
         self._origins: dict[Path | None, Origin] = {}
+        self._combinations: dict[int, str] = {}  # by what the spec became
 
     def add_all(self, specs: Specs) -> None:
-        """Raises SpecError with all that is wrong, where the same thing is wrong in many of them only once."""
+        """Raises SpecError with all that is wrong; what is wrong in the same way in many is told once."""
         problems: dict[Problem, str] = {}
         faulty = 0
         for document, folder in specs:
             try:
                 self.add(made(document, folder))
+                if specs.crossed:
+                    self._refuse_twice(document)
             except SpecError as error:
-                problems = dict.fromkeys(error.problems, error.combination) | problems
+                problems |= {problem: error.combination for problem in error.problems if problem not in problems}
                 faulty += 1
                 if faulty == MOST_FAULTY or len(problems) > SHOWN:
                     break
         if problems:
             raise SpecError(problems, next(iter(problems.values())) if len(problems) == 1 else "")
+
+    def _refuse_twice(self, document: Document) -> None:
+        """Raise SpecError if grids make the same spec twice, as when one's key undoes the other's."""
+        made = hash(repr(self.runs[-1].spec))
+        before = self._combinations.setdefault(made, document.combination)
+        if before != document.combination:
+            raise document.error((), f"the same run as {before}; a value of the grid changes nothing here")
 
     def add(self, spec: Spec, dataset: Dataset | None = None) -> None:
         """Check a spec, on the dataset that it names unless told. Raises InputError for what is wrong with either."""
@@ -114,3 +127,16 @@ class Batch:
         if folder not in self._origins:
             self._origins[folder] = Origin(folder)
         return self._origins[folder]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the collector of cycles, which there are few of in what is kept here: it would take a third of the time,
+    looking through all of it again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -170,15 +170,16 @@ class Client:
         and then changes nothing.
         """
         _check_names(queue, tags)
-        from service.batch import Batch
+        from service.batch import Batch, uncollected
         from service.spec import Spec, Specs
 
         if not isinstance(specs, Specs):
             single = isinstance(specs, str | Path | Mapping | Spec)
             specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
         batch = Batch(self._begin, queue=queue, priority=priority, tags=tags)
-        batch.add_all(specs)
-        return self._store(batch)
+        with uncollected():
+            batch.add_all(specs)
+            return self._store(batch)
 
     def clone(
         self,

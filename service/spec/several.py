@@ -43,6 +43,11 @@ class Specs:
     def __len__(self) -> int:
         return len(self._documents) * grids.count(self._axes)
 
+    @property
+    def crossed(self) -> bool:
+        """Whether several keys change together."""
+        return len(self._axes) > 1
+
     def only(self) -> Spec:
         """The spec, if it is one."""
         ((document, folder),) = self
