@@ -6,13 +6,12 @@ import getpass
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-GIT_SECONDS = 1.0  # for which a submit waits for git at most; it takes 5 ms in a small repository
+GIT_SECONDS = 1.0  # for which a submit waits for git at most, once all else is checked; it takes some 5 ms
 STATUS = (
     "git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no",
     "--ignore-submodules",
@@ -23,7 +22,6 @@ class Origin:
     """What is known of a folder; git is asked while the caller goes on."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._end = time.monotonic() + GIT_SECONDS
         self._git = _asked(folder or Path())
         self._facts: dict[str, Any] | None = None
 
@@ -37,7 +35,7 @@ class Origin:
         if self._git is None:
             return {}
         try:
-            answer, _ = self._git.communicate(timeout=max(0.0, self._end - time.monotonic()))
+            answer, _ = self._git.communicate(timeout=GIT_SECONDS)
         except subprocess.TimeoutExpired:
             self._git.kill()
             self._git.communicate()
