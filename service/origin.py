@@ -6,6 +6,7 @@ import getpass
 import os
 import platform
 import subprocess
+import threading
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -22,37 +23,29 @@ class Origin:
     """What is known of a folder; git is asked while the caller goes on."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._git = _asked(folder or Path())
+        self._git: dict[str, Any] = {}
+        self._asking = threading.Thread(target=self._ask, args=(folder or Path(),), daemon=True)
+        self._asking.start()
         self._facts: dict[str, Any] | None = None
 
     def facts(self) -> Mapping[str, Any]:
         """`user`, `host`, `trainyard`, `python` and, in a git repository, `commit`, `branch` and `dirty`."""
         if self._facts is None:
-            self._facts = _here() | self._answer()
+            self._asking.join(GIT_SECONDS)
+            self._facts = _here() | self._git
         return self._facts
 
-    def _answer(self) -> dict[str, Any]:
-        if self._git is None:
-            return {}
+    def _ask(self, folder: Path) -> None:
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
         try:
-            answer, _ = self._git.communicate(timeout=GIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._git.kill()
-            self._git.communicate()
-            return {}
-        return read_status(answer.decode(errors="replace")) if self._git.returncode == 0 else {}
-
-
-def _asked(folder: Path) -> subprocess.Popen[bytes] | None:
-    """git at work, or None where there is none."""
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    nothing = subprocess.DEVNULL
-    try:
-        return subprocess.Popen(
-            STATUS, cwd=folder, stdin=nothing, stdout=subprocess.PIPE, stderr=nothing, env=environment
-        )
-    except OSError:  # no git, or no such folder
-        return None
+            done = subprocess.run(
+                STATUS, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False,
+                timeout=GIT_SECONDS,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):  # no git, no such folder, a slow disk
+            return
+        if done.returncode == 0:
+            self._git = read_status(done.stdout.decode(errors="replace"))
 
 
 def read_status(text: str) -> dict[str, Any]:
