@@ -26,6 +26,7 @@ class Resolver:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._known: dict[str, dict[str, Any]] = {}
+        self._slots: dict[str, int] = {}
 
     def document(self, spec: Spec, begin: Weights | None = None) -> dict[str, Any]:
         """The document of `outline(spec, dataset, begin).spec`. Raises SpecError as `outline` does."""
@@ -38,8 +39,18 @@ class Resolver:
     def _key(self, spec: Spec, given: dict[str, Any]) -> str:
         """All that the checks look at: equal keys, equal outcomes."""
         seed = spec.seed if self._rows_matter(spec) else None
-        slots = spec.optimizer.build().slots
-        return repr((seed, slots, [value for name, value in given.items() if name not in OWN]))
+        return repr(
+            (
+                seed,
+                self._slots_of(spec, repr(given["optimizer"])),
+                [value for name, value in given.items() if name not in OWN],
+            )
+        )
+
+    def _slots_of(self, spec: Spec, optimizer: str) -> int:
+        if optimizer not in self._slots:
+            self._slots[optimizer] = spec.optimizer.build().slots
+        return self._slots[optimizer]
 
     def _rows_matter(self, spec: Spec) -> bool:
         """Whether a check looks at which rows a part has: at their weights, groups, classes or empty cells."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, Table
+from sqlalchemy import Boolean, Float, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -44,8 +44,8 @@ def _bound(
     binds: list[Callable[[Any], Any] | None] = [
         table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns
     ]
-    truths = [isinstance(table.c[name].type, Boolean) for name in columns]  # which both drivers take as they are
-    needed = [(place, bind) for place, bind in enumerate(binds) if bind is not None and not truths[place]]
+    plain = [isinstance(table.c[name].type, Boolean | Float) for name in columns]  # what drivers take as it is
+    needed = [(place, bind) for place, bind in enumerate(binds) if bind is not None and not plain[place]]
     return (_with(row, needed) for row in rows) if needed else map(tuple, rows)
 
 
