@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from service.person import user
 
 GIT_SECONDS = 1.0  # for which a submit waits for git at most, once all else is checked; it takes some 5 ms
 STATUS = (
@@ -61,10 +62,7 @@ def read_status(text: str) -> dict[str, Any]:
 
 def _here() -> dict[str, Any]:
     facts = {"host": platform.node(), "trainyard": version("trainyard"), "python": platform.python_version()}
-    try:
-        return {"user": getpass.getuser()} | facts
-    except (KeyError, OSError):  # a container whose user has no name
-        return facts
+    return facts if (name := user()) is None else {"user": name} | facts
 
 
 def sentence(facts: Mapping[str, Any]) -> str:

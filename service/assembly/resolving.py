@@ -39,13 +39,8 @@ class Resolver:
     def _key(self, spec: Spec, given: dict[str, Any]) -> str:
         """All that the checks look at: equal keys, equal outcomes."""
         seed = spec.seed if self._rows_matter(spec) else None
-        return repr(
-            (
-                seed,
-                self._slots_of(spec, repr(given["optimizer"])),
-                [value for name, value in given.items() if name not in OWN],
-            )
-        )
+        slots = self._slots_of(spec, repr(given["optimizer"]))
+        return repr((seed, slots, [value for name, value in given.items() if name not in OWN]))
 
     def _slots_of(self, spec: Spec, optimizer: str) -> int:
         if optimizer not in self._slots:

@@ -160,24 +160,19 @@ def folder(tmp_path_factory):
     return made
 
 
-FLATS = """
-version: 1
-data: {source: SOURCE, target: rent, features: [size, floor], missing: mean, split: SPLIT}
-network: []
-"""
-
-
 @pytest.mark.parametrize(
-    ("split", "more", "checked"),
+    ("keys", "checks"),
     [
-        ("{validation: 0.2}", "", 2),  # gaps: which rows train decides which columns have any
-        ("{group: house}", "", 2),
-        ("{validation: 0.2}", "\ntrain: {l2: 0.1}", 2),
+        ("features: [floor]}", 1),
+        ("features: [size], missing: mean}", 2),  # which rows train decides whether there is a cell to fill from
+        ("features: [floor], split: {group: house}}", 2),
+        ("features: [floor], weights: sure}", 2),
+        ("features: [floor]}\ntrain: {class_weights: balanced}", 2),
     ],
 )
-def test_what_depends_on_which_rows_train_is_checked_for_each_seed(folder, monkeypatch, split, more, checked):
-    text = FLATS.replace("SOURCE", str(folder / "flats.csv")).replace("SPLIT", split) + more
-    assert _checks(monkeypatch, [text, f"{text}\nseed: 7"]) == checked
+def test_what_depends_on_which_rows_train_is_checked_for_each_seed(folder, monkeypatch, keys, checks):
+    text = f"version: 1\nnetwork: []\ndata: {{source: {folder / 'flats.csv'}, target: kind, {keys}"
+    assert _checks(monkeypatch, [text, f"{text}\nseed: 7"]) == checks
 
 
 def test_a_seed_or_a_rate_alone_is_not_checked_again(monkeypatch):

@@ -376,13 +376,13 @@ def test_a_run_is_shown_with_who_submitted_it_and_where(cli):
 def test_many_runs_are_submitted_with_ranges_of_their_numbers_and_without_being_followed(cli):
     grid = ("--grid", "seed=1..3", "--grid", "train.epochs=1,2")
     submitted = cli("submit", "examples/table.yaml", "examples/digits.yaml", *grid, "--tag", "many", "--queue", "q")
-    first = int(cli("runs", "list", "--tag", "many", "--json").json[-1]["id"])
+    first = int(cli("runs", "list", "--where", "tag = many", "--json").json[-1]["id"])
     assert submitted.out == f"12 runs queued: {first} to {first + 11}\n"
     assert cli("submit", "examples/table.yaml", *grid, "--json").json == list(range(first + 12, first + 18))
     assert cli("submit", "examples/table.yaml", "--grid", "seed=5").out == f"{first + 18}\n"
     sentence = "--watch follows one run, and these are 6; `trainyard status` counts them"
     assert cli.refused("submit", "examples/table.yaml", *grid, "--watch") == sentence
-    assert len(cli("runs", "list", "--json", "--where", "seed = 3 and train.epochs = 2", "--queue", "q").json) == 2
+    assert len(cli("runs", "list", "--json", "--where", "seed = 3 and train.epochs = 2 and queue = q").json) == 2
 
 
 def test_a_run_is_shown_with_its_metrics_and_attempts(cli):
