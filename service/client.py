@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from service import following
+from service.display import ranges
 from service.errors import InputError
 from service.following import POLL_SECONDS
 from service.person import who
@@ -25,7 +26,6 @@ from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.edits import Changes
 from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
-from service.store.submissions import NewRun
 from service.store.tables import Run, State
 from service.store.transitions import NoSuchRun
 from service.urls import without_secrets
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 
     from nn import Rates
     from service.assembly import Report
+    from service.batch import Batch
     from service.datasets import Dataset
     from service.evaluation import Evaluation
     from service.queue import Tickets
     from service.retention import Pruned
-    from service.spec import Spec
+    from service.spec import AnySpec, Spec, Specs
+    from service.spec.grid import AnyGrid
     from service.store.removal import Removed
     from service.store.space import Space
     from service.store.statistics import Group
@@ -51,7 +53,6 @@ if TYPE_CHECKING:
 LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
-AnySpec: TypeAlias = "str | Path | Mapping[str, Any] | Spec"
 
 
 class NotTrained(InputError):
@@ -169,8 +170,41 @@ class Client:
         Raises InputError for whatever is wrong with the spec or its data, and then changes nothing.
         """
         _check_names(queue, tags)
-        loaded, dataset = _loaded(spec, overrides)
-        return self._submit(loaded, dataset, queue, priority, tags)
+        from service.batch import Batch
+
+        batch = Batch(self._begin, queue=queue, priority=priority, tags=tags)
+        batch.add(_spec(spec, overrides))
+        (run_id,) = self._store(batch)
+        return self.run(run_id)
+
+    def submit_many(
+        self,
+        specs: AnySpec | Iterable[AnySpec] | Specs,
+        *,
+        overrides: Sequence[str] = (),
+        grid: AnyGrid = (),
+        queue: str = "default",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+    ) -> list[int]:
+        """Queue a run of each spec, for every combination of the values that `grid` has for keys; returns their
+        numbers.
+
+        A file may hold several specs. `grid` is a mapping such as {"seed": range(1, 101), "optimizer": ["sgd", "adam"]}
+        or a list of arguments as the command line takes them. Raises InputError for whatever is wrong with any of them,
+        and then changes nothing.
+        """
+        _check_names(queue, tags)
+        from service.batch import Batch, uncollected
+        from service.spec import Spec, Specs
+
+        if not isinstance(specs, Specs):
+            single = isinstance(specs, str | Path | Mapping | Spec)
+            specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
+        batch = Batch(self._begin, queue=queue, priority=priority, tags=tags)
+        with uncollected():
+            batch.add_all(specs)
+            return self._store(batch)
 
     def clone(
         self,
@@ -194,39 +228,29 @@ class Client:
         _check_names(queue, tags)
         with self.database.read() as session:
             spec, dataset = clone(session, run_id, overrides)
-        return self._submit(spec, dataset, queue, run.priority if priority is None else priority, tags, run_id)
+        from service.batch import Batch
 
-    def _submit(
-        self, spec: Spec, dataset: Dataset, queue: str, priority: int, tags: Sequence[str], parent: int | None = None
-    ) -> RunRecord:
-        from service.assembly import outline
-        from service.datasets import stored
+        priority = run.priority if priority is None else priority
+        batch = Batch(self._begin, queue=queue, priority=priority, tags=tags, cloned_from=run_id)
+        batch.add(spec, dataset)
+        (new_id,) = self._store(batch)
+        return self.run(new_id)
 
-        begin = self._begin(spec)
-        resolved = outline(spec, dataset, begin).spec
-        if begin is not None:
-            from service.beginning import pinned
+    def _store(self, batch: Batch) -> list[int]:
+        """Store checked runs and send their tickets; returns their numbers."""
+        numbers: list[int] = []
+        try:
+            for some in batch.store(self.database):
+                numbers += some
+        except TrainyardError:
+            if numbers:
+                self.notify(f"{len(numbers):,} of the {len(batch.runs):,} runs are queued: {ranges(numbers)}")
+            raise
+        finally:
+            self._send_tickets([batch.queue] * len(numbers))
+        return numbers
 
-            resolved = pinned(resolved, begin)
-        stored.keep(self.database, dataset, resolved.data.source)
-        with self.database.write() as session:
-            new = NewRun(
-                name=resolved.name or "run",
-                spec=resolved.document(),
-                dataset_sha256=dataset.sha256,
-                epochs=resolved.train.epochs,
-                max_attempts=resolved.max_attempts,
-                queue=queue,
-                priority=priority,
-                tags=tags,
-                cloned_from=parent,
-                fine_tuned_from=None if resolved.begin is None else resolved.begin.run,
-            )
-            (run_id,) = transitions.submit(session, [new])
-        self._send_tickets([queue])
-        return self.run(run_id)
-
-    def _send_tickets(self, queues: Iterable[str]) -> None:
+    def _send_tickets(self, queues: Sequence[str]) -> None:
         """A ticket for each run, named by its queue."""
         from service.queue import BrokerUnreachable
 
@@ -235,7 +259,10 @@ class Client:
                 self.tickets.send(queue, number)
         except BrokerUnreachable as error:
             yard = "start a yard with `trainyard up`" if self.settings.embedded_broker else str(error)
-            self.notify(f"the run is stored and will start as soon as a worker finds it; {yard}")
+            if len(queues) == 1:
+                self.notify(f"the run is stored and will start as soon as a worker finds it; {yard}")
+            else:
+                self.notify(f"the runs are stored and will start as soon as a worker finds them; {yard}")
 
     # Following
 
@@ -302,6 +329,11 @@ class Client:
         fits, one, two = _condition(where), orders.measure(first), orders.measure(second)
         with self.database.read() as session:
             return history.some(session, statistics.front(session, fits, one, two))
+
+    def origin(self, run_id: int) -> dict[str, Any]:
+        """Who submitted the run, on which host, with which versions, and the git commit of the folder if it had one."""
+        with self.database.read() as session:
+            return history.origin(session, run_id)
 
     def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
         """One row an epoch: `epoch` and every metric."""
@@ -637,13 +669,19 @@ class Client:
 
 def _loaded(spec: AnySpec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
     from service import datasets
+
+    loaded = _spec(spec, overrides)
+    return loaded, datasets.load(loaded)
+
+
+def _spec(spec: AnySpec, overrides: Sequence[str]) -> Spec:
     from service.spec import Spec, load, parse
 
     if isinstance(spec, Mapping):
         spec = parse(json.dumps(spec, default=str), "the spec", overrides)
     elif not isinstance(spec, Spec):
         spec = load(Path(spec), overrides)
-    return spec, datasets.load(spec)
+    return spec
 
 
 def _check_names(queue: str, tags: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,17 @@ def memory_here() -> int:
 
 def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """12 to 511, 513, 520 to 1012"""
+    found: list[list[int]] = []
+    for value in sorted(numbers):
+        if found and value == found[-1][1] + 1:
+            found[-1][1] = value
+        else:
+            found.append([value, value])
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in found)
 
 
 def shortened(text: str, width: int) -> str:

@@ -21,8 +21,20 @@ RunArgument = Annotated[
     int, typer.Argument(metavar="RUN", min=0, max=MOST_RUNS, help="The run's number.", show_default=False)
 ]
 SpecArgument = Annotated[Path, typer.Argument(metavar="SPEC", help="The job file, YAML or JSON.", show_default=False)]
+SpecsArgument = Annotated[
+    list[Path], typer.Argument(metavar="SPEC...", help="The job files, YAML or JSON.", show_default=False)
+]
 SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the spec, such as train.epochs=5.")
+]
+
+GridOption = Annotated[
+    list[str],
+    typer.Option(
+        "--grid",
+        metavar="KEY=V,V",
+        help="A run for each value of a key, such as seed=1..100; of several grids, for each combination.",
+    ),
 ]
 
 

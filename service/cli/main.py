@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import context, db, evaluate, lr_find, runs, workers, yard
-from service.cli.context import JsonOption, RunArgument, SetOption, SpecArgument
+from service.cli.context import GridOption, JsonOption, RunArgument, SetOption, SpecArgument, SpecsArgument
 from service.cli.edge import translated
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import memory_here, size
 
 if TYPE_CHECKING:
     from service.assembly import Report
+    from service.spec import Specs
 
 app = typer.Typer(
     name="trainyard",
@@ -97,21 +98,27 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 @app.command()
 def submit(
-    spec: SpecArgument,
+    spec: SpecsArgument,
     set: SetOption = [],
+    grid: GridOption = [],
     queue: Annotated[str, typer.Option(help="The queue it waits in.")] = "default",
     priority: Annotated[int, typer.Option(min=-(10**6), max=10**6, help="Higher goes first.")] = 0,
     tag: Annotated[list[str], typer.Option(help="A word to find it by; may be repeated.")] = [],
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to its end.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Queue a run and print its number.
+    """Queue a run and print its number; or many, of several files or of files with several specs (divided by ---), all
+    or none.
 
     Example: trainyard submit examples/digits.yaml --set train.epochs=5 --tag try --watch
     """
-    from service.spec import load
+    from service.spec import Specs
 
-    loaded = load(spec, set)
+    specs = Specs(spec, set, grid)  # before the client is imported, so that an error is told at once
+    if len(specs) > 1:
+        submit_many(specs, watch=watch, json=json, queue=queue, priority=priority, tags=tag)
+        return
+    loaded = specs.only()
     client = context.client()
     run = client.submit(loaded, queue=queue, priority=priority, tags=tag)
     if not watch:
@@ -119,6 +126,19 @@ def submit(
         return
     hint(f"run {run.id}: {run.name}")
     runs.follow_to_end(client, run.id, json=json)
+
+
+def submit_many(specs: Specs, *, watch: bool, json: bool, **named: Any) -> None:
+    from service.display import ranges
+    from service.errors import InputError
+
+    if watch:
+        raise InputError(f"--watch follows one run, and these are {len(specs):,}; `trainyard status` counts them")
+    numbers = context.client().submit_many(specs, **named)
+    if json:
+        print_json(numbers)
+    else:
+        print(f"{len(numbers):,} runs queued: {ranges(numbers)}")
 
 
 WRITERS: dict[str, Callable[[Any, Any], Any]] = {

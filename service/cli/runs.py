@@ -30,10 +30,12 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
     """
     client = context.client()
     record, attempts, history, edits = client.run(run), client.attempts(run), client.history(run), client.edits(run)
+    origin = client.origin(run)
     if json:
         from service.store.records import jsonable
 
         details = {
+            "origin": origin,
             "history": jsonable(history),
             "attempts": [attempt.json() for attempt in attempts],
             "edits": [edit.json() for edit in edits],
@@ -42,7 +44,7 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
         return
     print(client.why(run))
     print()
-    print_facts(_facts(record, client.parents_there(record)))
+    print_facts(_facts(record, origin, client.parents_there(record)))
     if record.metrics:
         print()
         print_table(["METRIC", ">LAST", ">BEST", ">AT EPOCH", "CURVE"], _metric_rows(record, history))
@@ -63,7 +65,9 @@ def _show_edits(edits: list[EditRecord]) -> None:
     print_table(["EDITED", "BY", "WHAT", "~FROM", "~TO"], rows)
 
 
-def _facts(run: RunRecord, there: set[int]) -> list[tuple[str, Any]]:
+def _facts(run: RunRecord, origin: dict[str, Any], there: set[int]) -> list[tuple[str, Any]]:
+    from service.origin import sentence
+
     facts = [
         ("name", run.name),
         ("state", run.state),
@@ -74,6 +78,7 @@ def _facts(run: RunRecord, there: set[int]) -> list[tuple[str, Any]]:
         *([("imported", f"from {run.imported_from}")] if run.imported_from else []),
         ("epochs", f"{run.epoch} of {run.epochs}"),
         ("created", age(run.created)),
+        *([("submitted", submitter)] if (submitter := sentence(origin)) else []),
         ("time", lasted(run)),
         ("dataset", run.dataset_sha256[:16]),
         ("weights", (run.weights_sha256 or "-")[:16]),

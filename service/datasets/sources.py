@@ -35,18 +35,18 @@ def load(spec: Spec, find: Finder | None = None, registered: Collection[str] = (
 
     Raises SpecError, with the place in the spec, where the spec is at fault, and DataError where the file is.
     """
-    wanted = _wanted(spec)
     try:
         dataset = _named(spec.data.source, find)
         if dataset is not None:
             return _fitting(dataset, spec)
-        file = _file(spec, registered)
-        asked = Asked(
-            spec.data.target, spec.data.features, wanted, spec.data.one_hot or (), _gaps(spec), Roles.of(spec)
-        )
-        return read(file, asked)
+        return read(_file(spec, registered), _asked(spec))
     except WrongKey as error:
         raise spec.error(("data", *error.key.split(".")), str(error)) from None
+
+
+def reading(spec: Spec) -> str:
+    """All of a spec that `load` looks at: of two with the same, one dataset needs to be loaded."""
+    return repr((str(spec.source_file), spec.data.source, _asked(spec)))
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,11 @@ def _feature_names(table: tables.Table, target: Sequence[str], asked: Asked) -> 
         if name not in names:
             raise WrongKey("one_hot", f"'{name}' is not among the features{did_you_mean(name, names)}")
     return names
+
+
+def _asked(spec: Spec) -> Asked:
+    data = spec.data
+    return Asked(data.target, data.features, _wanted(spec), data.one_hot or (), _gaps(spec), Roles.of(spec))
 
 
 def _gaps(spec: Spec) -> bool:

@@ -4,5 +4,6 @@ from service.spec.errors import Problem, SpecError
 from service.spec.reading import load, parse
 from service.spec.reference import json_schema, reference
 from service.spec.schema import Spec
+from service.spec.several import AnySpec, Specs
 
-__all__ = ["Problem", "Spec", "SpecError", "json_schema", "load", "parse", "reference"]
+__all__ = ["AnySpec", "Problem", "Spec", "SpecError", "Specs", "json_schema", "load", "parse", "reference"]

@@ -11,17 +11,19 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from service.spec.errors import Path, Problem, SpecError, shown
 
 MOST_CHARACTERS = 256 * 1024
+MOST_CHARACTERS_OF_MANY = 64 * MOST_CHARACTERS  # of a file with several documents
 MOST_NODES = 20_000  # after expanding aliases, too: ten lines of aliases to aliases can mean a billion values
 MOST_LEVELS = 32
 
 _TAG = "tag:yaml.org,2002:"
+_Nodes = TypeVar("_Nodes")
 _UNSTORABLE = "a NUL or half a surrogate pair, which cannot be stored"
 
 
@@ -40,6 +42,16 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.level -= 1
         return node
+
+    def every_node(self) -> list[yaml.Node]:
+        """The documents of the stream; the limits hold for each."""
+        found = []
+        while self.check_node():
+            self.level = self.nodes = 0
+            node = self.get_node()
+            assert node is not None  # after check_node
+            found.append(node)
+        return found
 
 
 for _name, _pattern, _first in (
@@ -65,12 +77,16 @@ class Mark:
 
 @dataclass
 class Document:
-    """The values of a text, and the place of every path in it; overrides of the command line are places too."""
+    """The values of a text, and the place of every path in it; overrides of the command line are places too.
+
+    `combination` tells apart many that were made of the same text, see SpecError.
+    """
 
     source: str
     values: Any = None
     marks: dict[Path, Mark] = field(default_factory=dict)
     overridden: dict[Path, str] = field(default_factory=dict)
+    combination: str = ""
 
     def problem(self, path: Path, sentence: str, at_key: bool = False) -> Problem:
         """A problem at `path`, placed at the deepest part of it that was written; at its key if that is at fault."""
@@ -97,7 +113,11 @@ class Document:
         return next((text for inner, text in self.overridden.items() if inner[: len(path)] == path), None)
 
     def error(self, path: Path, sentence: str, at_key: bool = False) -> SpecError:
-        return SpecError([self.problem(path, sentence, at_key)])
+        return SpecError([self.problem(path, sentence, at_key)], self.combination)
+
+    def copy(self) -> Document:
+        """A document whose values may be changed without changing these."""
+        return Document(self.source, copied(self.values), dict(self.marks), dict(self.overridden), self.combination)
 
     def override(self, path: Path, text: str) -> None:
         """From now on, problems at or below `path` are told at `text`, the argument that replaced what was there."""
@@ -106,24 +126,51 @@ class Document:
         self.overridden[path] = text
 
 
+def copied(values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: copied(value) for key, value in values.items()}
+    return [copied(value) for value in values] if isinstance(values, list) else values
+
+
 def read(text: str, source: str) -> Document:
     """Parse `text`. Raises SpecError with the line and column of each thing that is not a plain YAML document."""
     if len(text) > MOST_CHARACTERS:
         raise SpecError([Problem(source, (), f"longer than {MOST_CHARACTERS // 1024} KiB; a spec is a short file")])
+    return _document(_parsed(text, source, _Loader.get_single_node), source)
+
+
+def read_all(text: str, source: str) -> list[Document]:
+    """Parse a text of one or more documents, divided by `---`; empty ones are left out. Raises SpecError as `read`."""
+    if len(text) > MOST_CHARACTERS_OF_MANY:
+        largest = f"{MOST_CHARACTERS_OF_MANY // 2**20} MiB"
+        raise SpecError([Problem(source, (), f"longer than {largest}; divide it, or let --grid make the runs")])
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for node in _parsed(text, source, _Loader.every_node):
+        try:
+            documents.append(_document(node, source))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return [document for document in documents if document.values is not None] or documents[:1] or [Document(source)]
+
+
+def _document(node: yaml.Node | None, source: str) -> Document:
     document = Document(source)
     reader = _Reader(document)
-    if (node := _compose(text, source)) is not None:
+    if node is not None:
         document.values = reader.value(node, (), None)
     if reader.problems:
         raise SpecError(reader.problems)
     return document
 
 
-def _compose(text: str, source: str) -> yaml.Node | None:
+def _parsed(text: str, source: str, compose: Callable[[_Loader], _Nodes]) -> _Nodes:
     loader = None
     try:
         loader = _Loader(text)
-        return loader.get_single_node()
+        return compose(loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

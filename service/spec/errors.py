@@ -27,18 +27,24 @@ class Problem:
 
     def __str__(self) -> str:
         where = dotted(self.path)
-        named = self.line is None and self.place.startswith(f"--set {where}=")  # the place already says the path
+        typed = f"--set {where}=", f"--grid {where}="  # which say the path already
+        named = self.line is None and self.place.startswith(typed)
         return f"{self.place}: {self.sentence}" if named or not where else f"{self.place}: {where}: {self.sentence}"
 
 
 class SpecError(InputError):
-    """A spec cannot be accepted. `problems` holds every one found; the message shows the first ten."""
+    """A spec cannot be accepted. `problems` holds every one found; the message shows the first ten.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+    `combination`: in which of many specs made of the same text, such as "with seed=1, train.epochs=5".
+    """
+
+    def __init__(self, problems: Iterable[Problem], combination: str = "") -> None:
+        self.problems, self.combination = tuple(problems), combination
         lines = [str(problem) for problem in self.problems[:SHOWN]]
         if len(self.problems) > SHOWN:
             lines.append(f"… and {len(self.problems) - SHOWN} more")
+        if combination:
+            lines.append(f"met {combination}")
         super().__init__(*lines)
 
 

@@ -28,19 +28,25 @@ def override(document: Document, overrides: Sequence[str]) -> None:
 
 
 def _apply(document: Document, text: str) -> None:
+    argument = f"--set {text}"
     written, equals, value = text.partition("=")
-    path = _path(written.strip())
+    path = path_of(written.strip())
     if not equals or path is None:
-        raise _error(text, "write it as path=value, as in --set train.epochs=5")
+        raise fault(argument, "write it as path=value, as in --set train.epochs=5")
     try:
         new = yaml_document.read(value, "")
     except SpecError as error:
-        raise _error(text, f"the value is not YAML: {error.problems[0].sentence}") from None
-    _lay(document.values, path, new.values, text)
-    document.override(path, f"--set {text}")
+        raise fault(argument, f"the value is not YAML: {error.problems[0].sentence}") from None
+    lay(document, path, new.values, argument)
 
 
-def _path(written: str) -> Path | None:
+def lay(document: Document, path: Path, new: Any, argument: str) -> None:
+    """Set what is at `path`; from then on its problems are told at `argument`, as it was typed. Raises SpecError."""
+    _lay(document.values, path, new, argument)
+    document.override(path, argument)
+
+
+def path_of(written: str) -> Path | None:
     """network.0.dense.units and network[0].dense.units are the same path."""
     steps: list[str | int] = []
     end = 0
@@ -54,28 +60,28 @@ def _path(written: str) -> Path | None:
     return tuple(steps) if steps and end == len(written) else None
 
 
-def _lay(values: dict[str, Any], path: Path, new: Any, text: str) -> None:
+def _lay(values: dict[str, Any], path: Path, new: Any, argument: str) -> None:
     """Set what is at `path`, making the mappings that lead there; what was written short becomes long."""
     here: Any = values
     for depth, step in enumerate(path[:-1], 1):
-        _require_room(here, path[: depth - 1], step, text)
+        _require_room(here, path[: depth - 1], step, argument)
         inside = here.get(step) if isinstance(here, dict) else here[step]
         here[step] = _opened(inside, path[:depth], path[depth])
         here = here[step]
-    _require_room(here, path[:-1], path[-1], text)
+    _require_room(here, path[:-1], path[-1], argument)
     here[path[-1]] = new
 
 
-def _require_room(here: Any, path: Path, step: str | int, text: str) -> None:
+def _require_room(here: Any, path: Path, step: str | int, argument: str) -> None:
     """Raise SpecError unless `step` can be set in `here`, which is at `path`."""
     if isinstance(here, list):
         if not isinstance(step, int) or step >= len(here):
             have = f"which has {len(here)} item{'' if len(here) == 1 else 's'}, numbered from 0"
-            raise _error(text, f"there is no {shown(step)} in {dotted(path)}, {have}")
+            raise fault(argument, f"there is no {shown(step)} in {dotted(path)}, {have}")
     elif not isinstance(here, dict):
-        raise _error(text, f"{dotted(path)} is {shown(here)}, which has nothing inside to set")
+        raise fault(argument, f"{dotted(path)} is {shown(here)}, which has nothing inside to set")
     elif isinstance(step, int):
-        raise _error(text, f"{dotted(path)} is not a list")
+        raise fault(argument, f"{dotted(path)} is not a list")
 
 
 def _opened(value: Any, path: Path, step: str | int) -> Any:
@@ -105,5 +111,5 @@ def _parts(path: Path) -> Mapping[str, type]:
     return {}
 
 
-def _error(text: str, sentence: str) -> SpecError:
-    return SpecError([Problem(f"--set {text}", (), sentence)])
+def fault(argument: str, sentence: str) -> SpecError:
+    return SpecError([Problem(argument, (), sentence)])

@@ -27,14 +27,24 @@ def load(path: str | File, overrides: Sequence[str] = ()) -> Spec:
     return spec
 
 
+def documents(path: str | File) -> list[Document]:
+    """The documents in a file of one or more specs. Raises SpecError for what is no YAML."""
+    return yaml_document.read_all(_text(File(path), yaml_document.MOST_CHARACTERS_OF_MANY), str(path))
+
+
 def parse(text: str, source: str = "spec.yaml", overrides: Sequence[str] = ()) -> Spec:
     """The spec in a text; `source` is what errors call it."""
     document = yaml_document.read(text, source)
+    overlay(document, overrides)
+    return validate(document)
+
+
+def overlay(document: Document, overrides: Sequence[str]) -> None:
+    """Lay overrides over a document. Raises SpecError if it holds no keys, or an override cannot be laid."""
     if not isinstance(document.values, dict):
         what = "the file is empty" if document.values is None else f"expected keys, got {shown(document.values)}"
         raise document.error((), f"{what}; the shortest spec is {{{SHORTEST}}}")
     override(document, overrides)
-    return validate(document)
 
 
 def validate(document: Document) -> Spec:
@@ -46,9 +56,9 @@ def validate(document: Document) -> Spec:
         found = problems(error, document, Spec)
         if type(version) is int and version != 1:  # of another version nothing else can be said
             found = [problem for problem in found if problem.path == ("version",)]
-        raise SpecError(found) from None
+        raise SpecError(found, document.combination) from None
     if faults := _faults(spec, document):
-        raise SpecError(faults)
+        raise SpecError(faults, document.combination)
     if spec.name is None:
         stem = File(document.source).stem.strip()
         object.__setattr__(spec, "name", stem[:200] if stem.isprintable() and stem else "spec")
@@ -69,10 +79,10 @@ def _faults(spec: Spec, document: Document) -> list[Problem]:
     return faults
 
 
-def _text(file: File) -> str:
+def _text(file: File, most: int = yaml_document.MOST_CHARACTERS) -> str:
     """The file's text. Raises SpecError, with the nearest name beside it, if it cannot be read."""
     try:
-        if file.stat().st_size > 4 * yaml_document.MOST_CHARACTERS:
+        if file.stat().st_size > 4 * most:
             raise SpecError([Problem(str(file), (), "is too large for a spec; is this the data?")])
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -409,6 +409,11 @@ class Spec(Strict):
 
         return validate(Document(source, document))
 
+    def written(self) -> Document:
+        """The spec as a document that knows where it was written."""
+        origin = self._origin
+        return Document(origin.source, self.document(), dict(origin.marks), dict(origin.overridden))
+
     @property
     def source_file(self) -> File:
         """`data.source` as a path: relative to the spec's folder, or to the current one if it has none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Table
+from sqlalchemy import Boolean, Float, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -44,6 +44,13 @@ def _bound(
     binds: list[Callable[[Any], Any] | None] = [
         table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns
     ]
-    if not any(binds):
-        return map(tuple, rows)
-    return (tuple(v if bind is None else bind(v) for bind, v in zip(binds, row, strict=True)) for row in rows)
+    plain = [isinstance(table.c[name].type, Boolean | Float) for name in columns]  # what drivers take as it is
+    needed = [(place, bind) for place, bind in enumerate(binds) if bind is not None and not plain[place]]
+    return (_with(row, needed) for row in rows) if needed else map(tuple, rows)
+
+
+def _with(row: Sequence[Any], binds: Iterable[tuple[int, Callable[[Any], Any]]]) -> tuple[Any, ...]:
+    values = list(row)
+    for place, bind in binds:
+        values[place] = bind(values[place])
+    return tuple(values)

@@ -91,6 +91,14 @@ def _record(row: Run, spec: dict[str, Any], tags: Sequence[str], metrics: dict[s
     return RunRecord(state=State(row.state), spec=spec, tags=tuple(tags), metrics=metrics, **same)
 
 
+def origin(session: Session, run_id: int) -> dict[str, Any]:
+    """Who submitted the run, where and with what; empty for runs of earlier versions."""
+    found: dict[str, Any] | None = session.scalar(select(Spec.origin).where(Spec.run_id == run_id))
+    if found is None:
+        raise NoSuchRun(run_id)
+    return found
+
+
 def attempts(session: Session, run_id: int) -> list[AttemptRecord]:
     rows = session.scalars(select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number))
     names = AttemptRecord.__dataclass_fields__

@@ -7,6 +7,7 @@ has.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -41,8 +42,11 @@ def path_id(path: str) -> ScalarSelect[int]:
 
 def rows(document: Mapping[str, Any]) -> list[Row]:
     """Everything in a spec that is not null, each path once."""
-    found = {row[0]: row for key, value in document.items() for row in _below(str(key), value)}
-    return list(found.values())
+    return [row for key, value in document.items() for row in _section(key, value)]
+
+
+def _section(key: str, value: Any) -> list[Row]:
+    return list({row[0]: row for row in _below(key, value)}.values())
 
 
 def _below(path: str, value: Any) -> Iterator[Row]:
@@ -70,10 +74,25 @@ def _below(path: str, value: Any) -> Iterator[Row]:
 
 def store(session: Session, documents: Mapping[int, Mapping[str, Any]]) -> None:
     """Store the keys of these runs' specs."""
-    found = [(run_id, row) for run_id, document in documents.items() for row in rows(document)]
-    numbers = _numbers(session, {row[0] for _, row in found})
+    found = _by_path(documents)
+    numbers = _numbers(session, set(found))
     columns = ("path_id", "run_id", "number", "text", "truth")
-    insert_all(session, SPEC_KEYS, columns, [(numbers[path], run_id, *values) for run_id, (path, *values) in found])
+    in_order = sorted((numbers[path], values) for path, values in found.items())  # as the table keeps them: faster
+    insert_all(session, SPEC_KEYS, columns, [(number, *row) for number, values in in_order for row in values])
+
+
+def _by_path(documents: Mapping[int, Mapping[str, Any]]) -> dict[str, list[tuple[Any, ...]]]:
+    """The run and the value, for each path. Specs of one submit share most of their sections: those are read once."""
+    sections: dict[tuple[str, int], list[Row]] = {}  # by their identity; the documents keep them alive
+    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    for run_id, document in documents.items():
+        for key, value in document.items():
+            known = (key, id(value))
+            if known not in sections:
+                sections[known] = _section(key, value)
+            for path, number, text, truth in sections[known]:
+                found[path].append((run_id, number, text, truth))
+    return found
 
 
 def _numbers(session: Session, paths: set[str]) -> dict[str, int]:

@@ -176,7 +176,7 @@ def test_a_run_has_the_promised_names(cli):
 
 def test_a_run_that_is_shown_has_its_history_and_attempts_too(cli):
     run = cli("runs", "show", 1, "--json").json
-    assert set(run) == RUN | {"history", "attempts", "edits"}
+    assert set(run) == RUN | {"origin", "history", "attempts", "edits"}
     assert [epoch["epoch"] for epoch in run["history"]] == [1, 2, 3]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < set(run["history"][0])
     assert [set(attempt) for attempt in run["attempts"]] == [ATTEMPT]
@@ -363,6 +363,26 @@ def test_what_people_read_fits_80_columns(cli, words):
     assert answer.code == 0
     paths = str(cli.home)
     assert max(len(line.rstrip()) for line in answer.out.splitlines() if paths not in line) <= 80
+
+
+def test_a_run_is_shown_with_who_submitted_it_and_where(cli):
+    run = cli("submit", "examples/table.yaml").out.strip()
+    origin = cli("runs", "show", run, "--json").json["origin"]
+    told = re.search(r"^submitted +(.*)$", cli("runs", "show", run).out, re.M)
+    assert told is not None
+    assert told[1].startswith(f"by {origin['user']} on {origin['host']}")
+
+
+def test_many_runs_are_submitted_with_ranges_of_their_numbers_and_without_being_followed(cli):
+    grid = ("--grid", "seed=1..3", "--grid", "train.epochs=1,2")
+    submitted = cli("submit", "examples/table.yaml", "examples/digits.yaml", *grid, "--tag", "many", "--queue", "q")
+    first = int(cli("runs", "list", "--where", "tag = many", "--json").json[-1]["id"])
+    assert submitted.out == f"12 runs queued: {first} to {first + 11}\n"
+    assert cli("submit", "examples/table.yaml", *grid, "--json").json == list(range(first + 12, first + 18))
+    assert cli("submit", "examples/table.yaml", "--grid", "seed=5").out == f"{first + 18}\n"
+    sentence = "--watch follows one run, and these are 6; `trainyard status` counts them"
+    assert cli.refused("submit", "examples/table.yaml", *grid, "--watch") == sentence
+    assert len(cli("runs", "list", "--json", "--where", "seed = 3 and train.epochs = 2 and queue = q").json) == 2
 
 
 def test_a_run_is_shown_with_its_metrics_and_attempts(cli):

@@ -1,0 +1,72 @@
+"""Where a run was submitted from: who, on which machine, with what, and at which commit of the folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from service.person import user
+
+GIT_SECONDS = 1.0  # for which a submit waits for git at most, once all else is checked; it takes some 5 ms
+STATUS = (
+    "git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no",
+    "--ignore-submodules",
+)  # fmt: skip
+
+
+class Origin:
+    """What is known of a folder; git is asked while the caller goes on."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._git: dict[str, Any] = {}
+        self._asking = threading.Thread(target=self._ask, args=(folder or Path(),), daemon=True)
+        self._asking.start()
+        self._facts: dict[str, Any] | None = None
+
+    def facts(self) -> Mapping[str, Any]:
+        """`user`, `host`, `trainyard`, `python` and, in a git repository, `commit`, `branch` and `dirty`."""
+        if self._facts is None:
+            self._asking.join(GIT_SECONDS)
+            self._facts = _here() | self._git
+        return self._facts
+
+    def _ask(self, folder: Path) -> None:
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+        try:
+            done = subprocess.run(
+                STATUS, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=False,
+                timeout=GIT_SECONDS,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):  # no git, no such folder, a slow disk
+            return
+        if done.returncode == 0:
+            self._git = read_status(done.stdout.decode(errors="replace"))
+
+
+def read_status(text: str) -> dict[str, Any]:
+    """The facts in what `git status --porcelain=v2 --branch` says. A repository without a commit has none."""
+    lines = text.splitlines()
+    header = dict(line.removeprefix("# ").split(" ", 1) for line in lines if line.startswith("# branch."))
+    commit, branch = header.get("branch.oid", "(initial)"), header.get("branch.head", "(detached)")
+    if commit == "(initial)":
+        return {}
+    dirty = any(not line.startswith("#") for line in lines)
+    return {"commit": commit, "dirty": dirty} | ({} if branch == "(detached)" else {"branch": branch})
+
+
+def _here() -> dict[str, Any]:
+    facts = {"host": platform.node(), "trainyard": version("trainyard"), "python": platform.python_version()}
+    return facts if (name := user()) is None else {"user": name} | facts
+
+
+def sentence(facts: Mapping[str, Any]) -> str:
+    """by ada on lab-1, commit 1a2b3c4 (changed)"""
+    commit = f"commit {facts['commit'][:7]}{' (changed)' if facts.get('dirty') else ''}" if "commit" in facts else ""
+    told = (f"{word} {facts[key]}" for word, key in (("by", "user"), ("on", "host")) if facts.get(key))
+    return ", ".join(filter(None, (" ".join(told), commit)))
