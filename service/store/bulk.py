@@ -37,13 +37,14 @@ def _copy(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> No
 
 
 def _bound(
-    session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> Iterable[tuple[Any, ...]]:
+    session: Session, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> Iterable[Sequence[Any]]:
     """The rows as the driver takes them: a document as its JSON, a time as seconds."""
     dialect = session.get_bind().dialect
     binds: list[Callable[[Any], Any] | None] = [
         table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns
     ]
     if not any(binds):
-        return map(tuple, rows)
-    return (tuple(v if bind is None else bind(v) for bind, v in zip(binds, row, strict=True)) for row in rows)
+        return rows
+    by_column = zip(binds, zip(*rows, strict=True), strict=True)  # turned round twice: no value is touched in vain
+    return zip(*(values if bind is None else map(bind, values) for bind, values in by_column), strict=True)
