@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, edit, lists, verbs
+from service.cli import context, edit, lists, moving, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, lasted, number, sparkline
@@ -127,6 +127,7 @@ def why(run: RunArgument) -> None:
 
 verbs.add_commands(app)
 app.command()(edit.edit)
+moving.add_commands(app)
 
 
 @app.command()
