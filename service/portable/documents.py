@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
@@ -41,7 +41,7 @@ def _storable(value: Any) -> Any:
     for leaf in _leaves(value):
         if isinstance(leaf, str) and "\0" in leaf:
             raise ValueError("a text holds a NUL")
-        if (isinstance(leaf, float) and not math.isfinite(leaf)) or (isinstance(leaf, int) and abs(leaf) >= 2**63):
+        if isinstance(leaf, float | int) and not abs(leaf) <= sys.float_info.max:  # PostgreSQL makes 1e30 an int
             raise ValueError("a number is too large, or none")
     return value
 

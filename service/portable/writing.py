@@ -80,5 +80,5 @@ class _Writer:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    """As text for people; times as ISO 8601."""
-    return json.dumps(value, indent=2, default=datetime.isoformat, allow_nan=False).encode() + b"\n"
+    """As text for people, in one order whatever a database makes of it; times as ISO 8601."""
+    return json.dumps(value, indent=2, sort_keys=True, default=datetime.isoformat, allow_nan=False).encode() + b"\n"
