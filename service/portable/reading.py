@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, BinaryIO
@@ -117,7 +118,7 @@ class _Reader:
         try:
             spec = Spec.from_document(values, f"{self.archive.name}: the spec of run {number}")
         except SpecError as error:
-            raise DataError(*str(error).split("\n"), "nothing of the file was stored") from None
+            raise DataError(*str(error).split("\n"), "Nothing of the file was stored.") from None
         if spec.train.epochs != run.epochs or run.epoch > run.epochs:
             raise self.archive.damaged(f"run {number} does not fit its spec")
         schema = self._schema(run.dataset_sha256, number)
@@ -125,8 +126,17 @@ class _Reader:
             if self.archive.has(member := f"{number}/{name}.safetensors"):
                 self._check_weights(member, run.weights_sha256 if name == "weights" else None, spec, schema)
 
+    @contextmanager
+    def _told(self, member: str) -> Iterator[None]:
+        """An error of what is read inside names the member."""
+        try:
+            yield
+        except DataError as error:
+            raise self.archive.damaged(f"{member}: {error}") from None
+
     def _check_weights(self, member: str, sha256: str | None, spec: Spec, schema: Schema) -> None:
-        found = weights.unpack(self.archive.read(member))
+        with self._told(member):
+            found = weights.unpack(self.archive.read(member))
         if found.spec.network != spec.network or found.spec.loss != spec.loss or found.schema != schema:
             raise self.archive.damaged(f"{member} is of another network or another dataset than its run")
         if member.endswith("/weights.safetensors") and weights.sha256(found.parameters) != sha256:
@@ -136,7 +146,8 @@ class _Reader:
         """The schema of a run's dataset, which must be in the file or in the yard."""
         if sha256 not in self._schemas:
             if self.archive.has(member := dataset_member(sha256)):
-                self._schemas[sha256] = Dataset.from_bytes(self.archive.read(member), sha256).schema
+                with self._told(member):
+                    self._schemas[sha256] = Dataset.from_bytes(self.archive.read(member), sha256).schema
             else:
                 with self.database.read() as session:
                     row = session.get(DatasetRow, sha256)
