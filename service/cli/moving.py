@@ -71,4 +71,4 @@ def import_runs(
         print_json([run.json() for run in found])
         return
     for run in found:
-        print(f"run {run.run}: {run.name}, {run.imported_from}" if run.new else f"run {run.run} is here already")
+        print(f"run {run.run}: {run.name}, was {run.imported_from}" if run.new else f"run {run.run} is here already")

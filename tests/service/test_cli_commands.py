@@ -462,7 +462,7 @@ def test_runs_are_exported_and_imported_and_told_where_they_came_from(cli, tmp_p
     assert (written.code, written.out, written.err) == (0, "", f"3 runs written to {file}\n")
     host = platform.node()
     assert cli(*there, "runs", "import", file).out == "".join(
-        f"run {number}: flowers, run {number} on {host}\n" for number in (1, 2, 3)
+        f"run {number}: flowers, was run {number} on {host}\n" for number in (1, 2, 3)
     )
     assert cli(*there, "runs", "import", file, file).out == 2 * "".join(
         f"run {number} is here already\n" for number in (1, 2, 3)
