@@ -456,8 +456,8 @@ class Client:
 
     # Moving
 
-    def ended(self, where: str) -> list[int]:
-        """The numbers of all runs that fit the expression and have ended, the oldest first."""
+    def ended(self, where: str | None = None) -> list[int]:
+        """The numbers of all runs that fit the expression, if there is one, and have ended, the oldest first."""
         with self.database.read() as session:
             found = history.fitting(session, _condition(where))
         return [run_id for run_id, state in found.items() if state.ended]

@@ -25,6 +25,7 @@ from service.errors import InputError
 from service.store import blobs, copies
 from service.store.copies import Copy, Curves
 from service.store.database import Database
+from service.store.edits import PARENTS
 from service.store.tables import State
 
 AT_ONCE = 100  # runs in memory
@@ -131,7 +132,7 @@ def _tags(copy: Copy) -> dict[str, str]:
         "trainyard.queue": run.queue, "trainyard.tags": ", ".join(run.tags), "trainyard.worker": copy.worker,
         "trainyard.error": copy.error, "trainyard.dataset_sha256": run.dataset_sha256,
         "trainyard.weights_sha256": copy.weights_sha256, "trainyard.imported_from": copy.imported_from,
-        **{f"trainyard.{name}": getattr(run, name) for name in copies.PARENTS},
+        **{f"trainyard.{name}": getattr(run, name) for name in PARENTS},
     }  # fmt: skip
     return {name: str(value) for name, value in found.items() if value not in (None, "")}
 

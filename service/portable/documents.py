@@ -12,8 +12,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from service.client import check_name
 from service.errors import InputError
-from service.store.copies import PARENTS, Change, Copy, Curves
-from service.store.records import AttemptRecord
+from service.store.copies import Copy, Curves
+from service.store.edits import PARENTS
+from service.store.records import AttemptRecord, EditRecord
 from service.store.submissions import NewRun
 from service.store.tables import State
 
@@ -169,7 +170,7 @@ def document(copy: Copy) -> dict[str, Any]:
 
 
 def copy_of(run: RunDocument, spec: Mapping[str, Any], metrics: Curves, steps: Curves, host: str) -> Copy:
-    """The run as it is added to a store; which weights it has is told later. Parents are known by their uids alone."""
+    """The run as it is added to a store; which weights it has is told later."""
     submitted = NewRun(
         **{name: getattr(run, name) for name in _SUBMITTED},
         spec=spec, origin=run.origin, tags=tuple(run.tags),
@@ -181,7 +182,7 @@ def copy_of(run: RunDocument, spec: Mapping[str, Any], metrics: Curves, steps: C
         imported_from=run.imported_from or _came_from(run, host),
         parent_uids={name: parent.uid for name, parent in run.parents.items() if parent.uid is not None},
         attempts=tuple(AttemptRecord(**vars(attempt)) for attempt in run.attempts),
-        edits=tuple(Change(**vars(edit)) for edit in run.edits),
+        edits=tuple(EditRecord(**vars(edit)) for edit in run.edits),
         metrics=metrics,
         steps=steps,
     )

@@ -20,37 +20,23 @@ from sqlalchemy.orm import Session
 from nn import direction
 from service.store import submissions
 from service.store.bulk import insert_all
+from service.store.edits import PARENTS
 from service.store.history import MOST_IDS
-from service.store.records import AttemptRecord
+from service.store.records import AttemptRecord, EditRecord
 from service.store.submissions import RUNS, NewRun
 from service.store.tables import Attempt, Edit, Metric, Run, Spec, State, StepMetric, Summary, Tag
 
 Curves: TypeAlias = Mapping[str, tuple[Sequence[int], Sequence[float]]]  # by metric: its epochs or steps, its values
 
-PARENTS = ("cloned_from", "fine_tuned_from", "replay_of")
 SUBMITTED = ("name", "queue", "priority", "dataset_sha256", "epochs", "max_attempts", "note", *PARENTS)
 BECAME = (
     "epoch", "attempt", "created", "started", "finished", "worker", "error", "weights_sha256", "weights_id",
     "last_weights_id", "imported_from",
 )  # fmt: skip
-TRIED = tuple(AttemptRecord.__dataclass_fields__)
+TRIED, EDITED = tuple(AttemptRecord.__dataclass_fields__), tuple(EditRecord.__dataclass_fields__)
 ATTEMPTS, EDITS, METRICS, STEPS, SUMMARIES = (
     cast(Table, table.__table__) for table in (Attempt, Edit, Metric, StepMetric, Summary)
 )
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a person has changed of a run afterwards, as in the table of edits."""
-
-    at: datetime
-    who: str
-    what: str
-    before: str | None
-    after: str | None
-
-
-EDITED = tuple(Change.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -73,7 +59,7 @@ class Copy:
     imported_from: str | None = None
     parent_uids: Mapping[str, str] = field(default_factory=dict)  # by the name of the column, where the parent is known
     attempts: Sequence[AttemptRecord] = ()
-    edits: Sequence[Change] = ()
+    edits: Sequence[EditRecord] = ()
     metrics: Curves = field(default_factory=dict)
     steps: Curves = field(default_factory=dict)
 
@@ -132,10 +118,10 @@ def _at_home(copy: Copy, here: Mapping[str, int]) -> NewRun:
     """The run as it is submitted here: with the numbers that its parents have here, in its spec as well."""
     parents = {name: here.get(copy.parent_uids.get(name, "")) for name in PARENTS}
     run = replace(copy.submitted, **cast(dict[str, Any], parents))
-    begun_with = parents["fine_tuned_from"]
-    if begun_with is None or not run.spec.get("begin"):
+    begin, there = run.spec.get("begin"), copy.submitted.fine_tuned_from
+    if run.fine_tuned_from is None or not begin or begin["run"] != there:  # else a person has changed the parent
         return run
-    return replace(run, spec={**run.spec, "begin": {**run.spec["begin"], "run": begun_with}})
+    return replace(run, spec={**run.spec, "begin": {**begin, "run": run.fine_tuned_from}})
 
 
 def _attempts(number: int, copy: Copy) -> Iterator[tuple[Any, ...]]:
@@ -186,9 +172,9 @@ class _Details:
         self.attempts: dict[int, list[AttemptRecord]] = defaultdict(list)
         for row in _rows(session, Attempt, TRIED, ids, Attempt.number):
             self.attempts[row[0]].append(AttemptRecord(*row[1:]))
-        self.edits: dict[int, list[Change]] = defaultdict(list)
+        self.edits: dict[int, list[EditRecord]] = defaultdict(list)
         for row in _rows(session, Edit, EDITED, ids, Edit.id):
-            self.edits[row[0]].append(Change(*row[1:]))
+            self.edits[row[0]].append(EditRecord(*row[1:]))
         self.metrics = _curves(_rows(session, Metric, ("name", "epoch", "value"), ids, Metric.name, Metric.epoch))
         steps = _rows(session, StepMetric, ("name", "step", "value"), ids, StepMetric.name, StepMetric.step)
         self.steps = _curves(steps)

@@ -127,9 +127,10 @@ def states(session: Session, run_ids: Sequence[int]) -> dict[int, State]:
     return found
 
 
-def fitting(session: Session, where: ColumnElement[bool]) -> dict[int, State]:
+def fitting(session: Session, where: ColumnElement[bool] | None) -> dict[int, State]:
     """The states of all runs that fit, by number, the oldest first."""
-    rows = session.execute(select(Run.id, Run.state).where(where).order_by(Run.id))
+    query = select(Run.id, Run.state).order_by(Run.id)
+    rows = session.execute(query if where is None else query.where(where))
     return {run_id: State(state) for run_id, state in rows}
 
 

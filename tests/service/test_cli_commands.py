@@ -467,7 +467,7 @@ def test_runs_are_exported_and_imported_and_told_where_they_came_from(cli, tmp_p
     assert cli(*there, "runs", "import", file, file).out == 2 * "".join(
         f"run {number} is here already\n" for number in (1, 2, 3)
     )
-    assert re.search(rf"^imported from +run 1 on {host}$", cli(*there, "runs", "show", 1).out, re.M)
+    assert re.search(rf"^imported +from run 1 on {host} *$", cli(*there, "runs", "show", 1).out, re.M)
     [first, *_] = cli(*there, "runs", "import", file, "--json").json
     assert set(first) == {"run", "uid", "name", "imported_from", "new"}
     assert (first["run"], first["new"]) == (1, False)

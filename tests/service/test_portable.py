@@ -377,3 +377,14 @@ def test_parents_among_the_copies_get_their_new_numbers_in_the_spec_too(yard):
     assert yard.run(numbers[0]).fine_tuned_from == numbers[1]
     assert yard.run(numbers[0]).spec["begin"]["run"] == numbers[1]
     assert yard.submit() not in numbers
+
+
+def test_a_parent_that_a_person_has_named_is_not_what_the_spec_begins_with(yard):
+    old = yard.submit(uid="a" * 32)
+    child = yard.submit(spec={"begin": {"run": 77, "sha256": None}}, fine_tuned_from=old, uid="b" * 32)
+    yard.cancel(child)
+    found = yard.ask(copies.read, [child])
+    yard.do(lambda session: session.execute(text("UPDATE specs SET uid = 'c' WHERE run_id = 2")))
+    [number] = yard.do(copies.add, found)
+    assert yard.run(number).fine_tuned_from == old
+    assert yard.run(number).spec["begin"]["run"] == 77
