@@ -21,7 +21,7 @@ from service.store.tables import State
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 LONGEST_TEXT = 100_000  # characters of a note or an error
 MOST = 2**31 - 1  # what an INTEGER of PostgreSQL holds
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab and the ends of lines
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -54,6 +54,12 @@ def _harmless(value: Any) -> Any:
     return value
 
 
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("a name has a character that cannot be shown")
+    return value
+
+
 def _moment(value: datetime) -> datetime:
     if not EARLIEST <= value <= LATEST:
         raise ValueError(f"a time before {EARLIEST.year} or after {LATEST.year}")
@@ -70,7 +76,7 @@ def _name(value: str) -> str:
 
 Text = Annotated[str, AfterValidator(_harmless), Field(max_length=LONGEST_TEXT)]
 Word = Annotated[str, AfterValidator(_name)]
-Line = Annotated[Text, Field(min_length=1, max_length=200)]
+Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=200)]
 Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Number = Annotated[int, Field(ge=-MOST, le=MOST)]

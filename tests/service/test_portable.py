@@ -29,7 +29,7 @@ from tests.yard import ROOT, settled
 FLOWERS = ROOT / "examples" / "flowers.csv"
 OWN = {"id", "run_id", "not_before", "cloned_from", "fine_tuned_from", "replay_of", "imported_from"}  # by yard
 MEMORIES = (  # what the run of a test has lived through, besides training
-    "UPDATE runs SET note = 'the first ☀ of many' WHERE id = 1",
+    "UPDATE runs SET note = 'the first ☀\r\n\tof many' WHERE id = 1",
     "INSERT INTO edits (run_id, at, who, what, before, after) VALUES (1, 1800000000.25, 'ada', 'note', NULL, 'x')",
     "INSERT INTO step_metrics VALUES (1, 'loss', 10, 0.1), (1, 'loss', 20, NULL), (1, 'loss', 25, 9e999)",
     "INSERT INTO metrics VALUES (2, 'loss', 1, NULL), (2, 'loss', 2, 0.30000000000000004), (2, 'loss', 3, NULL)",
@@ -276,7 +276,8 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a state that has not ended": (setting("1/run.json", state="running"), "state: Input should be 'completed'"),
     "a key too many": (setting("1/run.json", wish="cancel"), "wish: Extra inputs are not permitted"),
     "a NUL": (setting("1/run.json", note="a\0b"), "a text holds a control character"),
-    "an escape": (setting("1/run.json", name="\x1b[2J"), "name: Value error, a text holds a control character"),
+    "an escape": (setting("1/run.json", name="\x1b[2J"), "name: Value error, a name has a character that cannot"),
+    "an escape in a note": (setting("1/run.json", note="a\x9b2J"), "note: Value error, a text holds a control"),
     "half a pair": (replacing("1/run.json", b'"flowers"', b'"\\ud800"'), "Invalid JSON"),
     "a queue that is no name": (setting("1/run.json", queue="a b"), "queue: Value error, name 'a b'"),
     "a time out of time": (setting("1/run.json", created="9999-12-31T00:00:00Z"), "a time before 1970 or after 2200"),
