@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from service.files import write_file as write_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,19 +32,6 @@ def hint(sentence: str) -> None:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
-
-
-def write_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a file whole or not at all. Raises InputError when it cannot be written there."""
-    from service.errors import InputError
-
-    staged = path.with_name(path.name + ".part")
-    try:
-        with staged.open("wb") as file:
-            write(file)
-        staged.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, edit, lists, retention, verbs
+from service.cli import context, edit, lists, moving, retention, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, lasted, number, sparkline
@@ -141,6 +141,7 @@ def why(run: RunArgument) -> None:
 verbs.add_commands(app)
 app.command()(edit.edit)
 retention.add_commands(app)
+moving.add_commands(app)
 
 
 @app.command()

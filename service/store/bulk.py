@@ -37,20 +37,16 @@ def _copy(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> No
 
 
 def _bound(
-    session: Session, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> Iterable[tuple[Any, ...]]:
+    session: Session, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> Iterable[Sequence[Any]]:
     """The rows as the driver takes them: a document as its JSON, a time as seconds."""
     dialect = session.get_bind().dialect
+    kinds = [table.c[name].type for name in columns]
     binds: list[Callable[[Any], Any] | None] = [
-        table.c[name].type.dialect_impl(dialect).bind_processor(dialect) for name in columns
+        None if isinstance(kind, Boolean | Float) else kind.dialect_impl(dialect).bind_processor(dialect)
+        for kind in kinds  # drivers take truths and numbers as they are
     ]
-    plain = [isinstance(table.c[name].type, Boolean | Float) for name in columns]  # what drivers take as it is
-    needed = [(place, bind) for place, bind in enumerate(binds) if bind is not None and not plain[place]]
-    return (_with(row, needed) for row in rows) if needed else map(tuple, rows)
-
-
-def _with(row: Sequence[Any], binds: Iterable[tuple[int, Callable[[Any], Any]]]) -> tuple[Any, ...]:
-    values = list(row)
-    for place, bind in binds:
-        values[place] = bind(values[place])
-    return tuple(values)
+    if not any(binds):
+        return rows
+    by_column = zip(binds, zip(*rows, strict=True), strict=True)  # turned round twice: no value is touched in vain
+    return zip(*(values if bind is None else map(bind, values) for bind, values in by_column), strict=True)

@@ -135,6 +135,13 @@ def states(session: Session, run_ids: Sequence[int]) -> dict[int, State]:
     return found
 
 
+def fitting(session: Session, where: ColumnElement[bool] | None) -> dict[int, State]:
+    """The states of all runs that fit, by number, the oldest first."""
+    query = select(Run.id, Run.state).order_by(Run.id)
+    rows = session.execute(query if where is None else query.where(where))
+    return {run_id: State(state) for run_id, state in rows}
+
+
 def queues_of(session: Session, run_ids: Sequence[int], state: State) -> list[str]:
     """The queue of each of these runs that is in this state."""
     found: list[str] = []

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 
 from service.errors import InputError
 from service.store.clock import now
-from service.store.tables import Attempt, Outcome, Worker
+from service.store.tables import Attempt, Outcome, Run, Worker
 
 LOOKED_AT = 50  # attempts, the latest
 BAD = (Outcome.LOST, Outcome.FAILED)
@@ -94,7 +94,8 @@ def _bad_ends(session: Session, worker: str) -> list[Row[tuple[int, str, str, ob
             Attempt.run_id, Attempt.outcome, Attempt.reason, Attempt.started, Attempt.finished,
             case((Attempt.outcome.in_(BAD), completed)).label("elsewhere"),
         )
-        .where(telling, Attempt.finished > trusted)
+        .join(Run, Run.id == Attempt.run_id)
+        .where(telling, Attempt.finished > trusted, Run.imported_from.is_(None))  # another yard's may have its name
         .order_by(Attempt.finished.desc())
         .limit(LOOKED_AT)
     ).all()  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -475,6 +476,31 @@ def test_weights_are_written_whole_as_safetensors(cli):
     assert {path.name for path in cli.home.glob("*.safetensors*")} == {file.name, last.name}
 
 
+def test_runs_are_exported_and_imported_and_told_where_they_came_from(cli, tmp_path):
+    file, there = tmp_path / "runs.zip", ("--home", tmp_path / "there")
+    written = cli("runs", "export", "--where", "id > 0", "-o", file)
+    assert (written.code, written.out, written.err) == (0, "", f"3 runs written to {file}\n")
+    host = platform.node()
+    assert cli(*there, "runs", "import", file).out == "".join(
+        f"run {number}: flowers, was run {number} on {host}\n" for number in (1, 2, 3)
+    )
+    assert cli(*there, "runs", "import", file, file).out == 2 * "".join(
+        f"run {number} is here already\n" for number in (1, 2, 3)
+    )
+    assert re.search(rf"^imported +from run 1 on {host} *$", cli(*there, "runs", "show", 1).out, re.M)
+    [first, *_] = cli(*there, "runs", "import", file, "--json").json
+    assert set(first) == {"run", "uid", "name", "imported_from", "new"}
+    assert (first["run"], first["new"]) == (1, False)
+
+
+def test_runs_are_written_for_mlflow(cli, tmp_path):
+    written = cli("runs", "export", 1, 2, "--mlflow", tmp_path / "mlruns", "--experiment", "mine")
+    assert (written.code, written.out, written.err) == (0, "", f"2 runs written to {tmp_path / 'mlruns'}\n")
+    [experiment] = (tmp_path / "mlruns").iterdir()
+    assert "name: mine\n" in (experiment / "meta.yaml").read_text()
+    assert len([place for place in experiment.iterdir() if place.is_dir()]) == 2
+
+
 def test_evaluate_shows_metrics_classes_and_what_is_taken_for_what(cli):
     shown = cli("evaluate", 1)
     assert (shown.code, shown.err) == (0, "")
@@ -589,6 +615,28 @@ def test_a_clone_is_refused_what_its_rows_do_not_allow_and_what_is_wrong_in_its_
     assert "did you mean 'train.epochs'?" in cli.refused("runs", "clone", 1, "--set", "train.epoch=3")
     assert cli.refused("runs", "clone", 99).startswith("there is no run 99")
     assert len(cli("runs", "list", "--json").json) == 5
+
+
+def test_what_is_exported_and_where_to_must_be_said_in_one_way(cli, tmp_path):
+    file = tmp_path / "runs.zip"
+    which = "say which runs: their numbers, or --where with an expression, not both"
+    assert cli.refused("runs", "export", "-o", file) == which
+    assert cli.refused("runs", "export", 1, "--where", "id = 1", "-o", file) == which
+    where = "say where to: -o with a file for another yard, or --mlflow with a folder"
+    assert cli.refused("runs", "export", 1) == where
+    assert cli.refused("runs", "export", 1, "-o", file, "--mlflow", tmp_path) == where
+    assert cli.refused("runs", "export", 1, "-o", file, "--experiment", "a").startswith("--experiment belongs to")
+    assert cli.refused("runs", "export", "--where", "state = queued", "-o", file).startswith("no run that fits has")
+    assert cli.refused("runs", "export", 5, "-o", file) == (
+        "run 5 is queued; only a completed, failed or cancelled run can be exported"
+    )
+    assert not file.exists()
+
+
+def test_a_file_without_runs_is_refused(cli, tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK nothing")
+    assert cli.refused("runs", "import", tmp_path / "a.zip") == "a.zip is no file of runs, or only a part of one"
+    assert cli.refused("runs", "import", tmp_path / "b.zip").endswith("b.zip cannot be read: no such file or directory")
 
 
 def test_a_worker_that_is_not_set_aside_is_not_taken_back(cli):

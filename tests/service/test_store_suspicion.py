@@ -178,3 +178,11 @@ def test_only_ends_since_it_was_trusted_count(pool):
     assert suspects(pool) == []
     pool.do(lambda session: session.execute(update(Worker).values(trusted=after(-60))))
     assert suspects(pool) == ["ada"]
+
+
+def test_what_a_worker_of_another_yard_lost_is_no_evidence_against_its_namesake_here(pool):
+    run_ids = lost_by_ada(pool, 3)
+    complete_by(pool, "bob", run_ids)
+    assert suspects(pool) == ["ada"]
+    pool.set(run_ids[1], imported_from="run 7 on lab-2")
+    assert suspects(pool) == []
