@@ -147,7 +147,8 @@ class Attempt:
     def _epochs(self, keeper: Keeper, made: Assembly, state: nn.State, limits: Limits) -> None:
         if made.spec.limits.stalled_epochs is not None:
             limits.stalled(_patiently(partial(self._losses, state.epoch)))
-        for epoch in nn.train(made.plan, state, made.train, made.validation, self._stopper(keeper, state)):
+        stop = self._stopper(keeper, state)
+        for epoch in nn.train(made.plan, state, made.train, made.validation, stop, keeper.log):
             self.samples += epoch.samples
             self.seconds += epoch.seconds
             keeper.report(epoch.epoch, self._points(epoch.epoch, epoch.metrics), self.samples, self.seconds)

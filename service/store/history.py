@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, func, literal_column, select, type_coerce
 from sqlalchemy.orm import Session
 
+from service.store import thinning
 from service.store.clock import now
 from service.store.pages import NEWEST, Order, page
 from service.store.records import AttemptRecord, MetricSummary, RunRecord
@@ -110,6 +111,21 @@ def values(session: Session, run_id: int, name: str, last_epoch: int) -> list[fl
     """One metric of a run, epoch by epoch."""
     points = select(Metric.value).where(Metric.run_id == run_id, Metric.name == name, Metric.epoch <= last_epoch)
     return list(session.scalars(points.order_by(Metric.epoch)))
+
+
+def steps(
+    session: Session, run_id: int, names: Sequence[str] | None = None, points: int | None = 1000
+) -> list[dict[str, Any]]:
+    """One row a point of a step: `step`, `name`, `value`; metric after metric, each in order.
+
+    `names`: only these metrics. Each has at most so many `points`: see `service.store.thinning`. None: all of them.
+    """
+    wanted = thinning.names(session, run_id) if names is None else names
+    return [
+        {"step": step, "name": name, "value": value}
+        for name in wanted
+        for step, value in thinning.curve(session, run_id, name, points)
+    ]
 
 
 def seconds_taken(session: Session, run_id: int) -> float:
