@@ -303,6 +303,15 @@ class Client:
         with self.database.read() as session:
             return set(history.states(session, parents))
 
+    def steps(self, run_id: int, names: Sequence[str] | None = None, points: int | None = 1000) -> list[dict[str, Any]]:
+        """One row a point of a step, where the spec asks for them (`train.log_every`): `step`, `name` and `value`.
+
+        A curve of more than so many `points` is thinned by the database: its ends and its spikes stay. None: all of it.
+        """
+        with self.database.read() as session:
+            history.run(session, run_id)
+            return history.steps(session, run_id, names, points)
+
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:
             return history.attempts(session, run_id)
