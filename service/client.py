@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from service.datasets import Dataset
     from service.evaluation import Evaluation
     from service.queue import Tickets
+    from service.replaying import Replay
     from service.retention import Pruned
     from service.spec import Spec
     from service.store.removal import Removed
@@ -184,8 +185,39 @@ class Client:
             spec, dataset = clone(session, run_id, overrides)
         return self._submit(spec, dataset, queue, run.priority if priority is None else priority, tags, run_id)
 
+    def replay(self, run_id: int, *, queue: str | None = None) -> RunRecord:
+        """Submit a completed run once more, to see whether it ends with the same bytes: see `compare_replay`.
+
+        The same spec on the same rows, in the run's queue unless told. It has no tags, so that it is not found where
+        the run is. Raises InputError if the run is not completed, or began with weights that are no longer there.
+        """
+        from service.cloning import clone
+
+        run = self.run(run_id)
+        if run.state is not State.COMPLETED:
+            raise transitions.WrongState(run_id, run.state, "replayed", "completed")
+        queue = run.queue if queue is None else queue
+        _check_names(queue, ())
+        with self.database.read() as session:
+            spec, dataset = clone(session, run_id, ())
+        return self._submit(spec, dataset, queue, run.priority, (), replay_of=run_id)
+
+    def compare_replay(self, run_id: int, replay_id: int) -> Replay:
+        """Whether a run and its replay ended with the same weights, else the first epoch at which they differ."""
+        from service.replaying import compare
+
+        with self.database.read() as session:
+            return compare(session, run_id, replay_id)
+
     def _submit(
-        self, spec: Spec, dataset: Dataset, queue: str, priority: int, tags: Sequence[str], parent: int | None = None
+        self,
+        spec: Spec,
+        dataset: Dataset,
+        queue: str,
+        priority: int,
+        tags: Sequence[str],
+        parent: int | None = None,
+        replay_of: int | None = None,
     ) -> RunRecord:
         from service.assembly import outline
         from service.datasets import stored
@@ -208,6 +240,7 @@ class Client:
                 priority=priority,
                 tags=tags,
                 cloned_from=parent,
+                replay_of=replay_of,
                 fine_tuned_from=None if resolved.begin is None else resolved.begin.run,
             )
             (run_id,) = transitions.submit(session, [new])

@@ -153,6 +153,12 @@ def claim(
     return Claim(row.id, row.attempt, spec, row.dataset_sha256, row.checkpoint_id, row.epoch)
 
 
+def equip(session: Session, claim: Claim, environment: Mapping[str, Any]) -> None:
+    """What an attempt that was just claimed runs on, where that depends on its spec."""
+    own = (Attempt.run_id == claim.run_id, Attempt.number == claim.attempt)
+    session.execute(update(Attempt).where(*own).values(environment=dict(environment)))
+
+
 def _takes_nothing(worker: str) -> ColumnElement[bool]:
     told = or_(Worker.wish.is_not(None), Worker.set_aside.is_not(None))
     return exists().where(Worker.name == worker, told)

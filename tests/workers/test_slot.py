@@ -457,7 +457,7 @@ def test_a_run_on_another_kind_of_machine_goes_on_and_the_difference_is_logged(h
     here.train()
     drain._flag[0] = 0
     other = environment() | {"blas_kernel": "Another"}
-    monkeypatch.setattr(slot, "environment", lambda: other)
+    monkeypatch.setattr(slot, "environment", lambda threads=1: other)
     here.train()
     assert here.outcomes(run) == ["interrupted", "completed"]
     assert f"run {run}: its bytes may differ from an undisturbed run's: blas_kernel: " in caplog.text
