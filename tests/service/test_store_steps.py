@@ -58,6 +58,7 @@ def test_a_value_that_is_no_number_comes_back_as_one(yard, claim):
     [(_, above), (_, neither), (_, below)] = told(yard, claim)
     assert (above, below) == (math.inf, -math.inf)
     assert math.isnan(neither)
+    assert yard.ask(lambda session: session.scalar(count().where(StepMetric.value.is_(None)))) == 1
 
 
 def test_a_thinned_curve_has_its_ends_and_its_spikes_and_only_points_that_are_stored(yard, claim):
@@ -92,11 +93,16 @@ def test_a_curve_that_is_short_enough_is_told_as_it_is(yard, claim):
     assert len(told(yard, claim, points=8)) < 9
 
 
-def test_thinning_never_reads_the_points_of_another_run_or_metric(yard, claim):
-    other = yard.claimed()
-    yard.record(other, steps=losses([99.0] * 20))
-    yard.record(claim, steps=[*losses([0.5] * 20), *(StepPoint("norm", step, -99.0) for step in range(1, 21))])
-    assert {value for _, value in told(yard, claim, names=["loss"], points=6)} == {0.5}
+def test_thinning_goes_by_the_points_of_this_run_and_metric_alone(yard, claim):
+    def spike(at, height):
+        return [height if step == at else 0.5 for step in range(1, 101)]
+
+    yard.record(yard.claimed(), steps=losses(spike(60, 99.0)))
+    norms = [StepPoint("norm", step, value) for _, step, value in losses(spike(50, 99.0))]
+    yard.record(claim, steps=[*losses(spike(40, 1.0)), *norms])
+    thinned = told(yard, claim, names=["loss"], points=4)
+    assert (40, 1.0) in thinned
+    assert not {50, 60} & {step for step, _ in thinned}
 
 
 def test_many_points_go_into_one_statement(yard, claim, monkeypatch):

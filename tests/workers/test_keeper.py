@@ -377,12 +377,34 @@ def test_the_training_waits_when_too_many_points_of_steps_are_unwritten_and_none
     assert steps(here, claim) == [(step, 0.5 / step) for step in range(1, 101)]
 
 
+def test_what_a_step_tells_while_a_write_fails_is_stored_after_what_could_not_be_written(here, claim, monkeypatch):
+    record = transitions.record
+
+    def fails_once(*_):
+        monkeypatch.setattr(transitions, "record", record)
+        keeper.log(2, {"loss": 0.25})
+        raise DatabaseUnreachable(here.database.url, ConnectionError("away"))
+
+    with Keeper(here.database, claim, 0.5) as keeper:
+        keeper.log(1, {"loss": 0.5})
+        monkeypatch.setattr(transitions, "record", fails_once)
+        eventually(lambda: steps(here, claim))
+    assert steps(here, claim) == [(1, 0.5), (2, 0.25)]
+
+
 def test_a_training_that_waits_for_its_points_to_be_written_wakes_the_keeper(here, claim, monkeypatch):
     monkeypatch.setattr(module, "MOST_STEPS", 10)
     monkeypatch.setattr(module, "TICK_SECONDS", 3600)
     with Keeper(here.database, claim, LEASE) as keeper:
-        for step in range(1, 32):
-            keeper.log(step, {"loss": 0.5})
+
+        def train():
+            for step in range(1, 32):
+                keeper.log(step, {"loss": 0.5})
+
+        training = threading.Thread(target=train, daemon=True)
+        training.start()
+        training.join(20)
+        assert not training.is_alive()
         assert len(steps(here, claim)) == 30
 
 
