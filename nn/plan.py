@@ -56,6 +56,7 @@ class Plan(Settings):
     early_stopping: EarlyStopping | None = None
     target: Target | None = None
     max_seconds: float | None = setting(None, above=0)
+    log_every: int | None = setting(None, least=1)  # steps
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,6 +22,7 @@ from nn.totals import Totals
 __all__ = ["Diverged", "EarlyStopping", "Epoch", "Plan", "State", "Target", "evaluate", "train"]
 
 EVALUATION_BATCH = 256
+Log = Callable[[int, dict[str, float]], None]  # is told a step, from 1, and its numbers
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,18 @@ def train(
     data: Data,
     validation: Data | None = None,
     stop: Callable[[], bool] | None = None,
+    log: Log | None = None,
 ) -> Iterator[Epoch]:
     """Train from `state` on, changing it, and yield each epoch once `state` stands at its end.
 
     `stop` is asked before every step, and may take a snapshot of `state`; when it says yes the iterator ends. Training
     on from `state` (or from a snapshot) ends with the same bytes as never having stopped.
+
+    `log` is told of every `plan.log_every`-th step as soon as it is done: `loss` (of its batch, before the update),
+    `learning_rate` and `gradient_norm`. Steps are counted over the whole training, whoever stops it.
     """
     monitor = plan.monitor(validation is not None)
-    loop = Loop(plan, state, data)
+    loop = Loop(plan, state, data, log if plan.log_every else None)
     while not state.finished:
         shuffle = copy_generator(state.shuffle)
         if not loop.steps(shuffle.permutation(len(data)), stop):
@@ -70,13 +75,13 @@ def train(
 class Loop:
     """One training's inner loop, with the memory that its steps share."""
 
-    def __init__(self, plan: Plan, state: State, data: Data) -> None:
-        self.plan, self.state, self.data = plan, state, data
+    def __init__(self, plan: Plan, state: State, data: Data, log: Log | None = None) -> None:
+        self.plan, self.state, self.data, self.log = plan, state, data, log
         self.targets = checked_targets(plan, data)
         self.labels = metric_labels(plan, data, self.targets)
         self.gradients, self.buffers = state.parameters.like(), Buffers()
         self.loss_buffers = self.buffers.scope("loss")
-        self.loss = math.nan  # of the last batch
+        self.loss = math.nan  # of the last batch; after `accumulate`, of its batches together
         self.sum = np.zeros_like(state.parameters.flat) if plan.accumulate > 1 else None
         self.updates = plan.updates_per_epoch(len(data))
 
@@ -96,7 +101,11 @@ class Loop:
                     self.differentiate(next(batches))
                 else:
                     self.accumulate(batches, self.sum)
-                self.update(learning_rate(plan, state, self.updates))
+                rate = learning_rate(plan, state, self.updates)
+                if self.log is None:
+                    self.update(rate)
+                else:
+                    self.logged_update(rate, self.log)
         state.seconds = time.perf_counter() - began
         return True
 
@@ -119,13 +128,15 @@ class Loop:
     def accumulate(self, batches: Iterator[Batch], total: Array) -> None:
         """The gradients of several batches' mean loss together, as if they were one large batch."""
         total[...] = 0
-        weights = 0.0
+        loss = weights = 0.0
         for _, batch in zip(range(self.plan.accumulate), batches, strict=False):
             weight = self.differentiate(batch)
             self.gradients.flat *= weight
             total += self.gradients.flat
+            loss += self.loss * weight
             weights += weight
         np.divide(total, weights or 1.0, out=self.gradients.flat)
+        self.loss = loss / (weights or 1.0)
 
     def update(self, rate: float) -> None:
         """The next parameters, from the gradients."""
@@ -134,6 +145,16 @@ class Loop:
         if state.average is not None:
             assert plan.average is not None
             average(state.average.flat, parameters, plan.average, state.step, scratch=gradients)
+
+    def logged_update(self, rate: float, log: Log) -> None:
+        """`update`, and `log` is told of every so many steps. The gradient is measured before it is clipped."""
+        every = self.plan.log_every
+        if not every or (self.state.step + 1) % every:
+            self.update(rate)
+            return
+        norm = float(np.linalg.norm(self.gradients.flat))
+        self.update(rate)
+        log(self.state.step, {"loss": self.loss, "learning_rate": rate, "gradient_norm": norm})
 
 
 def learning_rate(plan: Plan, state: State, updates: int) -> float:

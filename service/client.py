@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from service.evaluation import Evaluation
     from service.portable import Imported
     from service.queue import Tickets
+    from service.replaying import Replay
     from service.retention import Pruned
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
@@ -221,21 +222,44 @@ class Client:
         Queue, priority and tags are the run's unless given. Raises InputError for what is wrong with the new spec, or
         when it would have to read other rows.
         """
-        from service.cloning import clone
-
         run = self.run(run_id)
         queue = run.queue if queue is None else queue
         tags = run.tags if tags is None else tags
         _check_names(queue, tags)
+        priority = run.priority if priority is None else priority
+        return self._again(run_id, overrides, queue=queue, priority=priority, tags=tags, cloned_from=run_id)
+
+    def replay(self, run_id: int, *, queue: str | None = None) -> RunRecord:
+        """Submit a completed run once more, to see whether it ends with the same bytes: see `compare_replay`.
+
+        The same spec on the same rows, in the run's queue unless told. It has no tags, so that it is not found where
+        the run is. Raises InputError if the run is not completed, or began with weights that are no longer there.
+        """
+        run = self.run(run_id)
+        if run.state is not State.COMPLETED:
+            raise transitions.WrongState(run_id, run.state, "replayed", "completed")
+        queue = run.queue if queue is None else queue
+        _check_names(queue, ())
+        return self._again(run_id, (), queue=queue, priority=run.priority, replay_of=run_id)
+
+    def _again(self, run_id: int, overrides: Sequence[str], **named: Any) -> RunRecord:
+        """Submit the spec of a run on the rows that it was submitted with."""
+        from service.batch import Batch
+        from service.cloning import clone
+
         with self.database.read() as session:
             spec, dataset = clone(session, run_id, overrides)
-        from service.batch import Batch
-
-        priority = run.priority if priority is None else priority
-        batch = Batch(self._begin, queue=queue, priority=priority, tags=tags, cloned_from=run_id)
+        batch = Batch(self._begin, **named)
         batch.add(spec, dataset)
         (new_id,) = self._store(batch)
         return self.run(new_id)
+
+    def compare_replay(self, run_id: int, replay_id: int) -> Replay:
+        """Whether a run and its replay ended with the same weights, else the first epoch at which they differ."""
+        from service.replaying import compare
+
+        with self.database.read() as session:
+            return compare(session, run_id, replay_id)
 
     def _store(self, batch: Batch) -> list[int]:
         """Store checked runs and send their tickets; returns their numbers."""
@@ -383,6 +407,15 @@ class Client:
         made = frames.maker(library)
         with self.database.read() as session:
             return made(frames.metrics(session, _numbers(session, runs), names))
+
+    def steps(self, run_id: int, names: Sequence[str] | None = None, points: int | None = 1000) -> list[dict[str, Any]]:
+        """One row a point of a step, where the spec asks for them (`train.log_every`): `step`, `name` and `value`.
+
+        A curve of more than so many `points` is thinned by the database: its ends and its spikes stay. None: all of it.
+        """
+        with self.database.read() as session:
+            history.run(session, run_id)
+            return history.steps(session, run_id, names, points)
 
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:

@@ -266,7 +266,7 @@ def long_epochs(seconds: float = 2.0) -> int:
 def settled() -> Iterator[Yard]:
     """A home with runs in every state and no program: what is trained was trained by a slot in this very process.
 
-    1 completed (examples/table.yaml, 3 epochs, tagged `try`), 2 failed, 3 cancelled, 4 running, 5 queued.
+    1 completed (examples/table.yaml, 3 epochs, every step logged, `try`), 2 failed, 3 cancelled, 4 running, 5 queued.
     """
     from unittest.mock import patch
 
@@ -277,7 +277,7 @@ def settled() -> Iterator[Yard]:
         client, table = there.client, ROOT / "examples" / "table.yaml"
         patches = {"settings": there.settings, "database": client.database, "worker": "ada"}
         with patch.multiple(slot, **patches), patch.object(Client, "_send_tickets"):
-            client.submit(table, overrides=["train.epochs=3"], tags=["try"])
+            client.submit(table, overrides=["train.epochs=3", "train.log_every=1"], tags=["try"])
             client.submit(table, overrides=["optimizer.adam.learning_rate=1e30"])
             for _ in range(2):
                 slot.train_next("default")

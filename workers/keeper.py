@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import TracebackType
 
@@ -20,7 +20,7 @@ from sqlalchemy import select
 
 from service.store import blobs, transitions
 from service.store.database import Database
-from service.store.points import Point
+from service.store.points import Point, StepPoint
 from service.store.tables import Run, State, Wish
 from service.store.transitions import Claim, LeaseLost, Progress
 
@@ -30,6 +30,7 @@ TICK_SECONDS = 0.25  # how soon a wish to cancel arrives
 WRITE_SECONDS = 0.7  # between two writes; with a tick, a metric is less than a second late
 RENEWALS_PER_LEASE = 5
 MOST_POINTS = 50_000  # waiting to be written; beyond, the training waits: memory is bounded and no point is dropped
+MOST_STEPS = 10_000  # the same of points of steps: they come by the thousand, and a transaction should be short
 CHECKPOINTS_KEPT = 2  # should the newer one be damaged
 LONGEST_SILENCE = 600.0  # seconds without the database after which training on is pointless
 
@@ -92,11 +93,19 @@ class Keeper:
     def report(self, epoch: int, points: list[Point], samples: int, seconds: float) -> None:
         """Leave an epoch's metrics; they are stored within a second. `samples`, `seconds`: the attempt's so far."""
         with self._wake:
-            self._wake.wait_for(lambda: len(self._progress.points) < MOST_POINTS or self.stop is not None)
+            self._wake.wait_for(lambda: not self._full or self.stop is not None)
             self._progress.first_epoch = self._progress.first_epoch or epoch
             self._progress.epoch = epoch
             self._progress.points += points
             self._progress.samples, self._progress.seconds = samples, seconds
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Leave what a step has to tell, as soon as it is done; it is stored within a second too."""
+        with self._wake:
+            if self._full:
+                self._wake.notify_all()
+                self._wake.wait_for(lambda: not self._full or self.stop is not None)
+            self._progress.steps += [StepPoint(name, step, value) for name, value in values.items()]
 
     def save(self, checkpoint: Callable[[], bytes]) -> None:
         """Leave a checkpoint; making its bytes out of the copied state is this thread's work, not the training's."""
@@ -109,12 +118,17 @@ class Keeper:
         self.limit = self.limit or limit
         self._end(Stop.LIMIT)
 
+    @property
+    def _full(self) -> bool:
+        """Whether so much waits to be written that the training must wait too."""
+        return len(self._progress.points) >= MOST_POINTS or len(self._progress.steps) >= MOST_STEPS
+
     # The thread's side
 
     def _keep(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._checkpoint is not None, TICK_SECONDS)
+                self._wake.wait_for(lambda: self._closing or self._full or self._checkpoint is not None, TICK_SECONDS)
                 closing = self._closing
             try:
                 self._tick()
@@ -139,10 +153,10 @@ class Keeper:
 
     def _must_write(self) -> bool:
         silent = time.monotonic() - self._renewed
-        points = self._progress.points
-        late = silent > WRITE_SECONDS or self._closing or len(points) >= MOST_POINTS
+        some = bool(self._progress.points or self._progress.steps)
+        late = silent > WRITE_SECONDS or self._closing or self._full
         due = silent > self._lease_seconds / RENEWALS_PER_LEASE
-        return due or self._progress.checkpoint_id is not None or (bool(points) and late)
+        return due or self._progress.checkpoint_id is not None or (some and late)
 
     def _store_checkpoint(self) -> None:
         if (checkpoint := self._checkpoint) is None:
@@ -184,6 +198,7 @@ class Keeper:
         with self._wake:
             newer, self._progress = self._progress, progress
             progress.points += newer.points
+            progress.steps += newer.steps
             progress.checkpoint_id = newer.checkpoint_id or progress.checkpoint_id
             if newer.epoch:
                 progress.epoch, progress.samples, progress.seconds = newer.epoch, newer.samples, newer.seconds

@@ -16,6 +16,7 @@ from service import assembly, beginning, weights
 from service.assembly import Assembly
 from service.datasets import Dataset, stored
 from service.datasets.tensors import pack, unpack
+from service.environments import differences
 from service.errors import DataError, TrainyardError, Unreachable
 from service.queue import BrokerUnreachable, Tickets
 from service.settings import load_settings
@@ -26,7 +27,7 @@ from service.store.points import Point
 from service.store.tables import Outcome, State
 from service.store.transitions import Claim, LeaseLost, WeightsKept
 from workers import drain, metrics
-from workers.environment import differences, environment
+from workers.environment import environment
 from workers.keeper import Keeper, Stop
 from workers.limits import Limits
 
@@ -56,6 +57,8 @@ def train_next(queue: str) -> None:
         return  # the reconciler of another worker sends another ticket
     with database.write() as session:
         claim = transitions.claim(session, queue, worker, os.getpid(), settings.lease_seconds, environment())
+        if claim is not None and (threads := claim.spec["train"]["threads"]) != 1:
+            transitions.equip(session, claim, environment(threads))
     if claim is not None:
         Attempt(claim, queue).run()
 
@@ -139,15 +142,16 @@ class Attempt:
 
     def _compare_environments(self) -> None:
         with database.read() as session:
-            earlier = history.attempts(session, self.claim.run_id)[:-1]
-        if earlier and (changed := differences(earlier[-1].environment, environment())):
+            *earlier, this = history.attempts(session, self.claim.run_id)
+        if earlier and (changed := differences(earlier[-1].environment, this.environment)):
             found = "; ".join(changed)
             log.warning("run %d: its bytes may differ from an undisturbed run's: %s", self.claim.run_id, found)
 
     def _epochs(self, keeper: Keeper, made: Assembly, state: nn.State, limits: Limits) -> None:
         if made.spec.limits.stalled_epochs is not None:
             limits.stalled(_patiently(partial(self._losses, state.epoch)))
-        for epoch in nn.train(made.plan, state, made.train, made.validation, self._stopper(keeper, state)):
+        stop = self._stopper(keeper, state)
+        for epoch in nn.train(made.plan, state, made.train, made.validation, stop, keeper.log):
             self.samples += epoch.samples
             self.seconds += epoch.seconds
             keeper.report(epoch.epoch, self._points(epoch.epoch, epoch.metrics), self.samples, self.seconds)

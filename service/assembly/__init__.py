@@ -137,6 +137,7 @@ def _plan(spec: Spec, network: Network, loss: Loss) -> Plan:
         early_stopping=train.early_stopping.build() if train.early_stopping else None,
         target=train.target.build() if train.target else None,
         max_seconds=train.max_seconds,
+        log_every=train.log_every,
     )
 
 

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, edit, lists, moving, retention, verbs
+from service.cli import context, edit, lists, moving, replay, retention, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, lasted, number, sparkline
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.store.records import EditRecord, RunRecord
+    from service.store.records import AttemptRecord, EditRecord, RunRecord
 
+STEP_POINTS = 1000  # of each metric, for programs that plot
+STEP_CURVE = 30  # the same, as wide as a curve may be in a terminal
 app = typer.Typer(help="Ask about runs, and act on them.", no_args_is_help=True)
 
 
@@ -23,8 +25,14 @@ lists.add_commands(app)
 
 
 @app.command()
-def show(run: RunArgument, json: JsonOption = False) -> None:
-    """Show a run: state, metrics, attempts.
+def show(
+    run: RunArgument,
+    steps: Annotated[
+        bool, typer.Option("--steps", help=f"With --json: points of steps too, at most {STEP_POINTS:,} a metric.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show a run: state, metrics, attempts, what it was trained on.
 
     Example: trainyard runs show 1
     """
@@ -40,6 +48,8 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
             "attempts": [attempt.json() for attempt in attempts],
             "edits": [edit.json() for edit in edits],
         }
+        if steps:
+            details["steps"] = jsonable(client.steps(run, points=STEP_POINTS))
         print_json(record.json() | details)
         return
     print(client.why(run))
@@ -48,6 +58,9 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
     if record.metrics:
         print()
         print_table(["METRIC", ">LAST", ">BEST", ">AT EPOCH", "CURVE"], _metric_rows(record, history))
+    if points := client.steps(run, points=STEP_CURVE):
+        print()
+        print_table(["BY STEP", ">LAST", ">LEAST", ">MOST", "CURVE"], _step_rows(points))
     if attempts:
         print()
         rows = (
@@ -55,8 +68,21 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
             for a in attempts
         )
         print_table([">TRY", "WORKER", "STARTED", ">EPOCH", "OUTCOME", "~REASON"], rows)
+        print_environments(attempts)
     if edits:
         _show_edits(edits)
+
+
+def print_environments(attempts: list[AttemptRecord]) -> None:
+    """Where the last attempt trained, and what was different from one attempt to the next."""
+    from service.environments import changes, facts
+
+    environments = [attempt.environment for attempt in attempts]
+    if found := facts(environments[-1]):
+        print()
+        print_facts(found)
+    for place, changed in changes(environments):
+        print(f"try {attempts[place - 1].number} ran elsewhere: {'; '.join(changed)}")
 
 
 def _show_edits(edits: list[EditRecord]) -> None:
@@ -106,6 +132,16 @@ def _metric_rows(run: RunRecord, history: list[dict[str, Any]]) -> list[tuple[An
     return rows
 
 
+def _step_rows(points: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    curves: dict[str, list[float]] = {}
+    for point in points:
+        curves.setdefault(point["name"], []).append(point["value"])
+    return [
+        (name, *map(number, (curve[-1], min(curve), max(curve))), sparkline(curve, STEP_CURVE))
+        for name, curve in curves.items()
+    ]
+
+
 @app.command()
 def watch(run: RunArgument, json: JsonOption = False) -> None:
     """Follow a run to its end. Exit code 1 when it failed or was cancelled.
@@ -140,6 +176,7 @@ def why(run: RunArgument) -> None:
 
 verbs.add_commands(app)
 app.command()(edit.edit)
+app.command()(replay.replay)
 retention.add_commands(app)
 moving.add_commands(app)
 

@@ -324,6 +324,13 @@ class TrainSection(Strict):
     max_seconds: float | None = Field(
         None, gt=0, description="stop at the first end of an epoch after this much training, all attempts together"
     )
+    log_every: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="keep loss, learning_rate and gradient_norm of every so many steps, besides the metrics of each "
+        "epoch; unless told, of none. The loss is the batch's, the gradient's norm that before it is clipped",
+    )
     threads: int = Field(
         1, ge=1, le=1024, description="BLAS threads; part of the spec because another number gives other last digits"
     )

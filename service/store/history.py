@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Double, func, literal_column, select, type_coerce
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from service.store import thinning
 from service.store.clock import now
 from service.store.pages import NEWEST, Order, page
 from service.store.records import AttemptRecord, MetricSummary, RunRecord
-from service.store.tables import Attempt, Metric, Run, Spec, State, Summary, Tag
+from service.store.tables import Attempt, Metric, Run, Spec, State, StepMetric, Summary, Tag
 from service.store.transitions import NoSuchRun
 
 MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 parameters
@@ -118,6 +119,56 @@ def values(session: Session, run_id: int, name: str, last_epoch: int) -> list[fl
     """One metric of a run, epoch by epoch."""
     points = select(Metric.value).where(Metric.run_id == run_id, Metric.name == name, Metric.epoch <= last_epoch)
     return list(session.scalars(points.order_by(Metric.epoch)))
+
+
+def metrics_at(session: Session, run_id: int, epoch: int) -> dict[str, float]:
+    """Every metric that a run measured at an epoch."""
+    points = select(Metric.name, Metric.value).where(Metric.run_id == run_id, Metric.epoch == epoch)
+    return {row.name: row.value for row in session.execute(points.order_by(Metric.name))}
+
+
+def first_different_epoch(session: Session, run_id: int, other_id: int) -> int | None:
+    """The first epoch at which two runs have not the same metrics with the same values; None: they all are."""
+    return _first_difference(session, Metric, Metric.epoch, run_id, other_id)
+
+
+def first_different_step(session: Session, run_id: int, other_id: int) -> int | None:
+    """The same of the points of their steps; None too when one of them has none to compare."""
+    kept = select(StepMetric.step).limit(1)
+    if any(session.scalar(kept.where(StepMetric.run_id == number)) is None for number in (run_id, other_id)):
+        return None
+    return _first_difference(session, StepMetric, StepMetric.step, run_id, other_id)
+
+
+def _first_difference(
+    session: Session, table: type[Metric] | type[StepMetric], at: InstrumentedAttribute[int], run_id: int, other_id: int
+) -> int | None:
+    other = aliased(table)
+    same_place = (other.name == table.name) & (getattr(other, at.key) == at)
+
+    def first(one: int, another: int) -> int | None:
+        missing = other.run_id.is_(None)
+        differs = missing | table.value.is_distinct_from(other.value)  # NULL, which stands for NaN, is like NULL
+        joined = select(func.min(at)).outerjoin(other, same_place & (other.run_id == another))
+        return session.scalar(joined.where(table.run_id == one, differs))
+
+    found = [epoch for epoch in (first(run_id, other_id), first(other_id, run_id)) if epoch is not None]
+    return min(found, default=None)
+
+
+def steps(
+    session: Session, run_id: int, names: Sequence[str] | None = None, points: int | None = 1000
+) -> list[dict[str, Any]]:
+    """One row a point of a step: `step`, `name`, `value`; metric after metric, each in order.
+
+    `names`: only these metrics. Each has at most so many `points`: see `service.store.thinning`. None: all of them.
+    """
+    wanted = thinning.names(session, run_id) if names is None else names
+    return [
+        {"step": step, "name": name, "value": value}
+        for name in wanted
+        for step, value in thinning.curve(session, run_id, name, points)
+    ]
 
 
 def seconds_taken(session: Session, run_id: int) -> float:

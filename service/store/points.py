@@ -1,17 +1,21 @@
-"""Points of metrics: each exists once, and the summaries beside them tell the last and the best of each metric."""
+"""Points of metrics: each exists once, and the summaries beside them tell the last and the best of each metric.
+
+Points of steps are kept beside those of epochs where a spec asks for them. There may be millions, so they are written
+as fast as each database takes rows, and nothing sums them up: `history.steps` thins them when they are shown.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, case, or_
+from sqlalchemy import Table, case, or_, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from service.store.tables import Metric, Summary
+from service.store.tables import Metric, StepMetric, Summary
 
 METRICS, SUMMARIES = cast(Table, Metric.__table__), cast(Table, Summary.__table__)  # rows in bulk need no objects
 
@@ -24,6 +28,14 @@ class Point:
     epoch: int
     value: float
     higher_is_better: bool
+
+
+class StepPoint(NamedTuple):
+    """One value at a step, from 1 over the whole training."""
+
+    name: str
+    step: int
+    value: float
 
 
 def store(session: Session, run_id: int, points: Sequence[Point]) -> None:
@@ -49,6 +61,27 @@ def store(session: Session, run_id: int, points: Sequence[Point]) -> None:
                 "best_epoch": case((better, new.best_epoch), else_=Summary.best_epoch),
             }
             session.execute(insertion.on_conflict_do_update(index_elements=keys[:2], set_=changes), summaries)
+
+
+def store_steps(session: Session, run_id: int, points: Sequence[StepPoint]) -> None:
+    """Store points of a run's steps, in the caller's fenced transaction; one that is there already stays as it is."""
+    if not points:
+        return
+    values = [None if math.isnan(p.value) else float(p.value) for p in points]  # as the type Number does
+    if session.get_bind().dialect.name == "postgresql":
+        columns = {"names": [p.name for p in points], "steps": [p.step for p in points], "values": values}
+        session.execute(STEPS_AT_ONCE, {"run_id": run_id, **columns})
+    else:
+        rows = [(run_id, p.name, p.step, value) for p, value in zip(points, values, strict=True)]
+        session.connection().exec_driver_sql(STEPS_ONE_BY_ONE, rows)
+
+
+INTO_STEPS = f"INSERT INTO {StepMetric.__tablename__} (run_id, name, step, value)"
+STEPS_ONE_BY_ONE = f"{INTO_STEPS} VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+STEPS_AT_ONCE = text(  # three parameters, however many rows
+    f"{INTO_STEPS} SELECT :run_id, name, step, value FROM unnest(CAST(:names AS text[]), CAST(:steps AS int[]), "
+    "CAST(:values AS double precision[])) AS point (name, step, value) ON CONFLICT DO NOTHING"
+)
 
 
 def _summarise(run_id: int, points: Sequence[Point]) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ from sqlalchemy.orm import Session
 from service.errors import InputError, TrainyardError
 from service.store import points, removal, submissions
 from service.store.clock import after, now
-from service.store.points import Point
+from service.store.points import Point, StepPoint
 from service.store.submissions import NewRun
 from service.store.tables import Attempt, Outcome, Run, Spec, State, Wish, Worker
 
@@ -105,6 +105,7 @@ class Progress:
     first_epoch: int = 0
     epoch: int = 0
     points: list[Point] = field(default_factory=list)
+    steps: list[StepPoint] = field(default_factory=list)
     samples: int = 0
     seconds: float = 0.0
     checkpoint_id: int | None = None
@@ -152,6 +153,12 @@ def claim(
     return Claim(row.id, row.attempt, spec, row.dataset_sha256, row.checkpoint_id, row.epoch)
 
 
+def equip(session: Session, claim: Claim, environment: Mapping[str, Any]) -> None:
+    """What an attempt that was just claimed runs on, where that depends on its spec."""
+    own = (Attempt.run_id == claim.run_id, Attempt.number == claim.attempt)
+    session.execute(update(Attempt).where(*own).values(environment=dict(environment)))
+
+
 def _takes_nothing(worker: str) -> ColumnElement[bool]:
     told = or_(Worker.wish.is_not(None), Worker.set_aside.is_not(None))
     return exists().where(Worker.name == worker, told)
@@ -189,6 +196,7 @@ def record(session: Session, run_id: int, attempt: int, progress: Progress, leas
     if row is None:
         raise LeaseLost(run_id, attempt)
     points.store(session, run_id, progress.points)
+    points.store_steps(session, run_id, progress.steps)
     if progress.epoch:
         _update_attempt(session, run_id, attempt, progress)
     return Wish(row.wish) if row.wish else None

@@ -75,6 +75,28 @@ def test_stopping_again_and_again_changes_no_byte_and_no_metric(stops):
     assert records == history
 
 
+@law
+@given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=4), st.sampled_from([1, 2, 7]))
+def test_the_steps_that_are_logged_are_those_of_an_undisturbed_training_to_the_last_bit(stops, every):
+    """Also after a death, with which all since the last snapshot is done again; a point of a step is told the same."""
+    plan = small_plan(Adam(0.02), log_every=every, clip_norm=0.5)
+    whole: dict[int, dict[str, float]] = {}
+    list(train(plan, State.start(plan), DATA, log=whole.__setitem__))
+    assert list(whole) == list(range(every, STEPS + 1, every))
+    told: dict[int, dict[str, float]] = {}
+
+    def log(step: int, values: dict[str, float]) -> None:
+        assert told.setdefault(step, values) == values
+
+    saved = State.start(plan)
+    for steps, dies in stops:
+        state = through_json(plan, saved)
+        list(train(plan, state, DATA, stop=stop_after(steps), log=log))
+        saved = saved if dies else state
+    list(train(plan, through_json(plan, saved), DATA, log=log))
+    assert {step: told[step] for step in sorted(told)} == whole
+
+
 def test_a_stop_is_asked_before_every_step_and_leaves_the_state_between_two():
     plan = small_plan()
     state = State.start(plan)

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -6,6 +7,7 @@ from nn_tools import blobs, small_plan, trained
 
 from nn import (
     Adam,
+    CosineDecay,
     CrossEntropy,
     Data,
     Dense,
@@ -43,6 +45,48 @@ def test_an_epoch_is_recorded_once_the_state_stands_at_its_end():
         assert epoch.metrics["val_loss"] == evaluate(plan, state.parameters, blobs(20, seed=1))["loss"]
     assert state.finished
     assert list(train(plan, state, data)) == []
+
+
+def test_a_logged_step_tells_its_loss_its_rate_and_its_gradient_and_changes_no_byte():
+    data, plan = blobs(60), small_plan(schedule=CosineDecay(), epochs=2)
+    silent = trained(plan, data)
+    told = {}
+    state = State.start(plan)
+    logged = dataclasses.replace(plan, log_every=1)
+    metrics = [epoch.metrics for epoch in train(logged, state, data, log=told.__setitem__)]
+    assert (state.parameters.flat.tobytes(), metrics) == (silent[0].parameters.flat.tobytes(), silent[1])
+    sizes = [8] * 7 + [4]  # of an epoch's batches
+    losses = [told[step]["loss"] for step in range(1, 9)]
+    assert np.average(losses, weights=sizes) == metrics[0]["loss"]
+    rates = [values["learning_rate"] for values in told.values()]
+    assert rates == [0.1 * plan.schedule.factor(step, 16, 8) for step in range(16)]
+    assert all(values["gradient_norm"] > 0 for values in told.values())
+
+
+def test_the_gradient_that_is_logged_is_measured_before_it_is_clipped():
+    def norms(**changes):
+        told = {}
+        plan = small_plan(Sgd(1e-30), log_every=1, epochs=1, **changes)
+        list(train(plan, State.start(plan), blobs(60), log=told.__setitem__))
+        return [values["gradient_norm"] for values in told.values()]
+
+    assert norms(clip_norm=1e-3) == norms()
+    assert min(norms()) > 1e-3
+
+
+def test_the_loss_of_a_step_of_several_batches_is_that_of_one_large_batch():
+    def losses(**changes):
+        told = {}
+        plan = Plan(Network([Dense(3)], (5,)), CrossEntropy(), Sgd(0.1), log_every=1, epochs=1, **changes)
+        list(train(plan, State.start(plan), blobs(60), log=told.__setitem__))
+        return [values["loss"] for values in told.values()]
+
+    assert losses(batch_size=8, accumulate=3) == pytest.approx(losses(batch_size=24), rel=1e-6)
+
+
+def test_without_a_number_of_steps_no_step_is_logged():
+    plan = small_plan()
+    list(train(plan, State.start(plan), blobs(60), log=lambda *_: pytest.fail("logged")))
 
 
 def test_the_last_batch_is_used_and_weighted_by_its_samples():

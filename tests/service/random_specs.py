@@ -242,6 +242,7 @@ def training(draw: st.DrawFn, task: str) -> dict[str, Any]:
         clip_norm=st.sampled_from([0.1, 5.0]),
         clip_value=st.sampled_from([0.01, 1.0]),
         average=st.sampled_from([0.5, 0.999]),
+        log_every=st.sampled_from([1, 3]),
         freeze=st.lists(st.integers(1, 2), max_size=1),
         early_stopping=early,
         target=st.fixed_dictionaries({"monitor": MONITORS, "value": st.sampled_from([0.1, 0.9])}),

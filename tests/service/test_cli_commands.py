@@ -545,6 +545,50 @@ def test_many_classes_are_told_by_their_most_frequent_confusions(cli, capsys):
     assert "class-29 " not in out
 
 
+def test_points_of_steps_are_shown_as_curves_and_printed_when_asked_for(cli):
+    shown = cli("runs", "show", 1).out
+    table = shown.partition("BY STEP")[2].splitlines()
+    assert [line.split()[0] for line in table[1:4]] == ["gradient_norm", "learning_rate", "loss"]
+    assert all("█" in table[place] for place in (1, 3))
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "BY STEP" not in cli("runs", "show", 2).out
+    assert "steps" not in cli("runs", "show", 1, "--json").json
+    steps = [row for row in cli("runs", "show", 1, "--json", "--steps").json["steps"] if row["name"] == "loss"]
+    assert [row["step"] for row in steps] == list(range(1, len(steps) + 1))
+    assert cli("runs", "show", 5, "--json", "--steps").json["steps"] == []
+
+
+def test_what_a_run_was_trained_on_is_shown_and_what_changed_between_its_attempts(cli):
+    shown = cli("runs", "show", 1).out
+    for name in ("host", "CPU", "BLAS", "versions", "system"):
+        assert re.search(rf"^{name} +\S", shown, re.M)
+    assert "threads 1" in shown
+    assert "ran elsewhere" not in shown
+    copied = "run_id, 2, worker, pid, started, outcome, samples, seconds, json_set(environment, '$.numpy', '3.0')"
+    columns = "run_id, number, worker, pid, started, outcome, samples, seconds, environment"
+    cli.execute(f"INSERT INTO attempts ({columns}) SELECT {copied} FROM attempts WHERE run_id = 1")
+    shown = cli("runs", "show", 1).out
+    assert re.search(r"^versions .*, NumPy 3\.0$", shown, re.M)
+    assert re.search(r"^try 2 ran elsewhere: numpy: \S+ -> 3\.0$", shown, re.M)
+
+
+def test_a_replay_can_be_submitted_now_and_compared_later(cli):
+    assert cli("runs", "replay", 1, "--no-watch", "--queue", "night").out == "6\n"
+    replay = cli("runs", "show", 6, "--json").json
+    assert (replay["replay_of"], replay["queue"], replay["tags"], replay["state"]) == (1, "night", [], "queued")
+    assert replay["spec"] == cli("runs", "show", 1, "--json").json["spec"]
+    assert re.search(r"^replay of +run 1 *$", cli("runs", "show", 6).out, re.M)
+    cli("runs", "cancel", 6)
+    cancelled = cli("runs", "replay", 1, "--against", 6)
+    assert cancelled.code == 1
+    assert cancelled.out.startswith("run 6 was cancelled before it started; ")
+    assert "\nthey first differ at epoch 1:\n" in cancelled.out
+    assert cli("runs", "replay", 1, "--against", 1).code == 0
+    assert cli.refused("runs", "replay", 2) == "run 2 is failed; only a completed run can be replayed"
+    assert "run 2 is no replay of run 1" in cli.refused("runs", "replay", 1, "--against", 2)
+    assert "there is no run 9" in cli.refused("runs", "replay", 1, "--against", 9)
+
+
 def test_predictions_go_to_the_output_or_a_file(cli):
     shown = cli("predict", 1, FLOWERS)
     header, *rows = shown.out.splitlines()

@@ -68,6 +68,7 @@ def test_the_shortest_spec_gets_every_default():
             "early_stopping": None,
             "target": None,
             "max_seconds": None,
+            "log_every": None,
             "threads": 1,
         },
         "limits": {"seconds": None, "memory": None, "stalled_epochs": None},

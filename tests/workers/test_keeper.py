@@ -326,6 +326,88 @@ def test_the_training_waits_when_too_much_is_unwritten_and_no_point_is_dropped(h
     assert told(here, claim) == all_of(range(1, 31))
 
 
+def steps(here, claim):
+    return [(row["step"], row["value"]) for row in here.client.steps(claim.run_id, points=None)]
+
+
+def test_what_a_step_tells_is_stored_before_its_epoch_ends(here, claim):
+    with Keeper(here.database, claim, LEASE) as keeper:
+        keeper.log(1, {"loss": 0.5, "learning_rate": 0.1})
+        eventually(lambda: here.client.steps(claim.run_id))
+        assert here.client.run(claim.run_id).epoch == 0
+    assert here.client.steps(claim.run_id) == [
+        {"step": 1, "name": "learning_rate", "value": 0.1}, {"step": 1, "name": "loss", "value": 0.5},
+    ]  # fmt: skip
+
+
+def test_points_of_steps_are_written_with_the_checkpoint_that_was_left_after_them(here, claim, patchy):
+    """Else a death between the two writes would lose them: the next attempt begins behind them."""
+    keeper = Keeper(patchy, claim, LEASE)
+    for step in range(1, 101):
+        keeper.log(step, {"loss": 0.5})
+    keeper.save(lambda: b"after a hundred steps")
+    patchy.loses_answers.set()
+    with keeper:
+        eventually(lambda: here.row(claim.run_id).checkpoint_id)
+        assert len(steps(here, claim)) == 100
+
+
+def test_the_training_waits_when_too_many_points_of_steps_are_unwritten_and_none_is_dropped_or_doubled(
+    here, claim, patchy, monkeypatch
+):
+    monkeypatch.setattr(module, "MOST_STEPS", 10)
+    patchy.refuses.set()
+    with Keeper(patchy, claim, 0.5) as keeper:
+
+        def train():
+            for step in range(1, 101):
+                keeper.log(step, {"loss": 0.5 / step})
+
+        training = threading.Thread(target=train)
+        training.start()
+        eventually(lambda: len(keeper._progress.steps) >= 10)
+        refused = patchy.refused
+        eventually(lambda: patchy.refused > refused + 1)
+        assert training.is_alive()
+        assert len(keeper._progress.steps) <= 20  # as many again while a write is under way
+        patchy.loses_answers.set()
+        patchy.refuses.clear()
+        training.join(30)
+        assert not training.is_alive()
+    assert steps(here, claim) == [(step, 0.5 / step) for step in range(1, 101)]
+
+
+def test_what_a_step_tells_while_a_write_fails_is_stored_after_what_could_not_be_written(here, claim, monkeypatch):
+    record = transitions.record
+
+    def fails_once(*_):
+        monkeypatch.setattr(transitions, "record", record)
+        keeper.log(2, {"loss": 0.25})
+        raise DatabaseUnreachable(here.database.url, ConnectionError("away"))
+
+    with Keeper(here.database, claim, 0.5) as keeper:
+        keeper.log(1, {"loss": 0.5})
+        monkeypatch.setattr(transitions, "record", fails_once)
+        eventually(lambda: steps(here, claim))
+    assert steps(here, claim) == [(1, 0.5), (2, 0.25)]
+
+
+def test_a_training_that_waits_for_its_points_to_be_written_wakes_the_keeper(here, claim, monkeypatch):
+    monkeypatch.setattr(module, "MOST_STEPS", 10)
+    monkeypatch.setattr(module, "TICK_SECONDS", 3600)
+    with Keeper(here.database, claim, LEASE) as keeper:
+
+        def train():
+            for step in range(1, 32):
+                keeper.log(step, {"loss": 0.5})
+
+        training = threading.Thread(target=train, daemon=True)
+        training.start()
+        training.join(20)
+        assert not training.is_alive()
+        assert len(steps(here, claim)) == 30
+
+
 def test_a_waiting_training_goes_on_when_its_run_is_taken_over(here, claim, patchy, monkeypatch):
     monkeypatch.setattr(module, "MOST_POINTS", 1)
     patchy.refuses.set()

@@ -60,6 +60,34 @@ def test_a_run_interrupted_again_and_again_ends_like_one_that_was_left_alone(her
     assert here.client.run(moved).metrics == here.client.run(whole).metrics
 
 
+def test_a_run_that_is_interrupted_and_killed_has_the_points_of_steps_of_one_that_was_left_alone(
+    here, before_step, monkeypatch
+):
+    """At a kill points of steps are there that the next attempt tells again."""
+    whole, moved = (here.submit("train.log_every=3") for _ in range(2))
+    here.train()
+
+    def dies():
+        eventually(lambda: here.client.steps(moved, ["loss"])[-1]["step"] == 3 * STEPS)
+        raise SystemExit
+
+    before_step({STEPS + 8: drain.request, 3 * STEPS + 2: dies})
+    here.train()
+    drain._flag[0] = 0
+    with pytest.raises(SystemExit):
+        here.train()
+    here.lose(moved, 2)
+    here.train()
+    assert here.outcomes(moved) == ["interrupted", "lost", "completed"]
+    assert here.result(moved) == here.result(whole)
+    steps = here.client.steps(whole, points=None)
+    assert here.client.steps(moved, points=None) == steps
+    names = ("gradient_norm", "learning_rate", "loss")
+    assert [(row["name"], row["step"]) for row in steps] == [
+        (name, step) for name in names for step in range(3, 6 * STEPS + 1, 3)
+    ]
+
+
 def test_an_interrupted_run_sends_a_ticket_for_the_next_worker(here, before_step):
     here.submit()
     tickets = Tickets(here.settings.broker)
@@ -429,7 +457,7 @@ def test_a_run_on_another_kind_of_machine_goes_on_and_the_difference_is_logged(h
     here.train()
     drain._flag[0] = 0
     other = environment() | {"blas_kernel": "Another"}
-    monkeypatch.setattr(slot, "environment", lambda: other)
+    monkeypatch.setattr(slot, "environment", lambda threads=1: other)
     here.train()
     assert here.outcomes(run) == ["interrupted", "completed"]
     assert f"run {run}: its bytes may differ from an undisturbed run's: blas_kernel: " in caplog.text
