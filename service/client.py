@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nn import Rates
     from service.assembly import Report
     from service.batch import Batch
+    from service.comparison import Comparison
     from service.datasets import Dataset
     from service.evaluation import Evaluation
     from service.portable import Imported
@@ -416,6 +417,21 @@ class Client:
         with self.database.read() as session:
             history.run(session, run_id)
             return history.steps(session, run_id, names, points)
+
+    def compare(self, run_ids: Iterable[int], metric: str | None = None, *, curves: bool = True) -> Comparison:
+        """These runs beside each other: what differs in their specs and around them, their metrics and curves.
+
+        `metric` is what they are judged by; without one it is the metric that counts for most of them. `curves=False`
+        leaves the points out. Raises InputError for a run that is not there, or a metric that none of them has.
+        """
+        from service.comparison import compare, drawn, judging
+
+        ids = list(dict.fromkeys(run_ids))
+        with self.database.read() as session:
+            runs = history.named(session, ids)
+            metric = judging(runs, metric)
+            points = history.curves_of(session, ids, drawn(metric)) if curves and metric else {}
+            return compare(runs, history.environments(session, ids), metric, points)
 
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:

@@ -49,7 +49,7 @@ def show(found: Evaluation) -> None:
         _show_classes(found)
     if found.confusion is not None:
         print()
-        _show_confusion(found)
+        show_confusion(found)
 
 
 def _show_classes(found: Evaluation) -> None:
@@ -64,7 +64,7 @@ def _show_classes(found: Evaluation) -> None:
     )
 
 
-def _show_confusion(found: Evaluation) -> None:
+def show_confusion(found: Evaluation) -> None:
     """The matrix where it fits, and otherwise the most frequent mistakes."""
     assert found.confusion is not None
     first = max(len("TRUE \\ TOLD"), *(min(NAME, len(name)) for name in found.classes))

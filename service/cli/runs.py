@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, edit, lists, moving, replay, retention, verbs
+from service.cli import compare, context, edit, lists, moving, plot, replay, retention, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.display import age, lasted, number, sparkline
@@ -179,6 +179,8 @@ app.command()(edit.edit)
 app.command()(replay.replay)
 retention.add_commands(app)
 moving.add_commands(app)
+app.command()(compare.compare)
+app.command()(plot.plot)
 
 
 @app.command()

@@ -27,6 +27,18 @@ def run(session: Session, run_id: int) -> RunRecord:
     return _records(session, [row])[0]
 
 
+def named(session: Session, run_ids: Sequence[int]) -> list[RunRecord]:
+    """These runs, in this order. Raises NoSuchRun for the first that is not there."""
+    found: dict[int, RunRecord] = {}
+    for start in range(0, len(run_ids), MOST_IDS):
+        rows = session.scalars(select(Run).where(Run.id.in_(run_ids[start : start + MOST_IDS]))).all()
+        found |= {record.id: record for record in _records(session, rows)}
+    for run_id in run_ids:
+        if run_id not in found:
+            raise NoSuchRun(run_id)
+    return [found[run_id] for run_id in run_ids]
+
+
 def runs(
     session: Session,
     where: ColumnElement[bool] | None = None,
@@ -113,6 +125,31 @@ def curves(session: Session, run_id: int, after_epoch: int = 0) -> list[dict[str
     for point in session.scalars(points.order_by(Metric.epoch, Metric.name)):
         epochs.setdefault(point.epoch, {"epoch": point.epoch})[point.name] = point.value
     return list(epochs.values())
+
+
+def curves_of(
+    session: Session, run_ids: Sequence[int], names: Sequence[str]
+) -> dict[int, dict[str, tuple[tuple[int, float], ...]]]:
+    """These metrics of many runs, by run and name: (epoch, value), in the order of the epochs."""
+    found: dict[int, dict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    for start in range(0, len(run_ids), MOST_IDS):
+        ids = run_ids[start : start + MOST_IDS]
+        points = select(Metric.run_id, Metric.name, Metric.epoch, Metric.value)
+        points = points.where(Metric.run_id.in_(ids), Metric.name.in_(names))
+        for run_id, name, epoch, value in session.execute(points.order_by(Metric.run_id, Metric.name, Metric.epoch)):
+            found[run_id][name].append((epoch, value))
+    return {run_id: {name: tuple(points) for name, points in curves.items()} for run_id, curves in found.items()}
+
+
+def environments(session: Session, run_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Where the last attempt at each of these runs was: host, processor, versions."""
+    last = (Attempt.run_id == Run.id) & (Attempt.number == Run.attempt)
+    found: dict[int, dict[str, Any]] = {}
+    for start in range(0, len(run_ids), MOST_IDS):
+        query = select(Run.id, Attempt.environment).join(Attempt, last)
+        rows = session.execute(query.where(Run.id.in_(run_ids[start : start + MOST_IDS])))
+        found |= {run_id: environment for run_id, environment in rows}  # noqa: C416 - dict() takes it for a mapping
+    return found
 
 
 def values(session: Session, run_id: int, name: str, last_epoch: int) -> list[float]:
