@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,19 +88,25 @@ def show(found: Comparison) -> None:
     groups = [group for group in (_spec(found), _facts(found), _metrics(found)) if group]
     if not found.spec and not found.facts:
         hint("nothing differs between these runs but their numbers and times")
-    heads = [f"RUN {run.id}" for run in found.runs]
-    label = max((len(name) for group in groups for name, _ in group), default=0)
+    if groups:
+        _show_groups(groups, [run.id for run in found.runs])
+    if found.metric is None:
+        hint("none of these runs has a metric yet")
+    elif any(sum(math.isfinite(value) for _, value in points) > 1 for points in found.curves[found.metric]):
+        print()
+        show_curves(curves(found, found.metric, pairs=False, apart=BEST))
+
+
+def _show_groups(groups: Sequence[Sequence[Row]], runs: Sequence[int]) -> None:
+    """Side by side if they fit, else one below the other."""
+    heads = [f"RUN {number}" for number in runs]
+    label = max(len(name) for group in groups for name, _ in group)
     room = (WIDTH - min(label, LABEL)) // len(heads) - 2
-    longest = max((len(cell) for group in groups for _, cells in group for cell in cells), default=0)
+    longest = max(len(cell) for group in groups for _, cells in group for cell in cells)
     if room >= max(NARROW, min(longest, CELL), *map(len, heads)):
         _show_upright(groups, heads, room)
     else:
-        _show_turned(groups, [str(run.id) for run in found.runs])
-    if found.metric is None:
-        hint("none of these runs has a metric yet")
-    elif any(len(points) > 1 for points in found.curves[found.metric]):
-        print()
-        show_curves(curves(found, found.metric, pairs=False, apart=BEST))
+        _show_turned(groups, list(map(str, runs)))
 
 
 def _spec(found: Comparison) -> list[Row]:

@@ -36,6 +36,11 @@ class Line:
     colour: int | None
     dashed: bool
 
+    @property
+    def single(self) -> bool:
+        """Whether it is one point, which no line shows."""
+        return sum(math.isfinite(value) for _, value in self.points) == 1
+
 
 @dataclass(frozen=True)
 class Curves:

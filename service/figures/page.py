@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 GREY = "rgba(140, 140, 140, 0.5)"
-CONFIG = {"displaylogo": False, "responsive": True}
+NUMBERED = 30  # classes at most whose counts are written into the cells
+HOVERED = 100  # classes at most that have a sentence for each cell: of more, they would be most of the file
+CONFIG = {"displaylogo": False, "responsive": True, "showSendToCloud": False}  # no button that would upload the numbers
 
 
 def page(figure: Figure) -> bytes:
@@ -58,7 +60,7 @@ def _curves(figure: Curves) -> go.Figure:
             continue
         drawn.add_scatter(
             x=[epoch for epoch, _ in line.points], y=[_shown(value, figure) for _, value in line.points],
-            mode="lines" if len(line.points) > 1 else "markers", name=_text(line.name),
+            mode="markers" if line.single else "lines", name=_text(line.name),
             opacity=0.6 if line.dashed else 1.0, hovertemplate="epoch %{x}: %{y:.4g}",
             line={"color": COLOURS[line.colour], "width": 2, "dash": "dash" if line.dashed else "solid"},
         )  # fmt: skip
@@ -78,16 +80,15 @@ def _matrix(figure: Matrix) -> go.Figure:
     names = [_text(name) for name in figure.classes]
     places = list(range(len(names)))  # names may be the same once they are shortened, or look like numbers
     shares = [[count / max(1, sum(row)) for count in row] for row in figure.counts]
+    told = [
+        [f"true {names[true]}, told {names[place]}: {count:,}" for place, count in enumerate(row)]
+        for true, row in enumerate(figure.counts if len(names) <= HOVERED else ())
+    ]
     drawn = go.Figure(
         go.Heatmap(
-            x=places, y=places, z=shares, zmin=0.0, zmax=1.0, colorscale="Blues", hoverinfo="text",
-            text=[[f"{count:,}" for count in row] for row in figure.counts],
-            texttemplate="%{text}" if len(names) <= 30 else None,
-            hovertext=[
-                [f"true {names[true]}, told {names[told]}: {count:,}" for told, count in enumerate(row)]
-                for true, row in enumerate(figure.counts)
-            ],
-            colorbar={"title": "share of the<br>true class"},
+            x=places, y=places, z=shares, zmin=0.0, zmax=1.0, colorscale="Blues", hovertext=told or None,
+            hoverinfo="text" if told else "x+y+z", text=[[f"{count:,}" for count in row] for row in figure.counts],
+            texttemplate="%{text}" if len(names) <= NUMBERED else None, colorbar={"title": "share of the<br>true class"},
         )
     )  # fmt: skip
     drawn.update_xaxes(title="told", tickvals=places, ticktext=names, constrain="domain")
@@ -99,17 +100,18 @@ def _parallel(figure: Parallel) -> go.Figure:
     import plotly.graph_objects as go
 
     bar = {
-        "title": f"{_text(figure.metric)},<br>by rank", "tickvals": [rank for rank, _ in figure.marks],
+        "title": f"{_text(figure.metric)},<br>by rank", "tickvals": [1 - rank for rank, _ in figure.marks],
         "ticktext": [_text(text) for _, text in figure.marks],
     }  # fmt: skip
     dimensions = [
         {
-            "label": _text(axis.name), "values": list(axis.heights), "range": [0.0, 1.0],
+            "label": _text(axis.name), "values": list(reversed(axis.heights)), "range": [0.0, 1.0],
             "tickvals": [height for height, _ in axis.ticks], "ticktext": [_text(text) for _, text in axis.ticks],
         }
         for axis in figure.axes
     ]  # fmt: skip
-    line = {"color": list(figure.ranks), "colorscale": "Viridis", "reversescale": True, "colorbar": bar}
+    ranks = [1 - rank for rank in reversed(figure.ranks)]  # the best stands on top of the bar, and is drawn last
+    line = {"color": ranks, "colorscale": "Viridis", "reversescale": True, "showscale": True, "colorbar": bar}
     drawn = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-15, labelside="bottom"))
     return drawn.update_layout(margin={"l": 90, "r": 60, "t": 90, "b": 110})
 

@@ -65,10 +65,9 @@ def _curves(axes: Axes, figure: Curves) -> None:
 
     for line in sorted(figure.lines, key=lambda line: line.colour is not None):
         colour, front = GREY if line.colour is None else f"C{line.colour}", line.colour is not None
-        single = sum(math.isfinite(value) for _, value in line.points) == 1
         axes.plot(
             [epoch for epoch, _ in line.points], [value for _, value in line.points], color=colour,
-            linestyle="--" if line.dashed else "-", linewidth=1.6 if front else 0.7, marker="o" if single else "",
+            linestyle="--" if line.dashed else "-", linewidth=1.6 if front else 0.7, marker="o" if line.single else "",
             alpha=0.6 if line.dashed or not front else 1.0, zorder=3 if front else 2, label=line.name if front else "_",
         )  # fmt: skip
     others = len({line.name for line in figure.lines if line.colour is None})
@@ -76,7 +75,7 @@ def _curves(axes: Axes, figure: Curves) -> None:
         axes.plot([], [], color=GREY, linewidth=0.7, label=f"{others:,} others")
     axes.set_xlabel("epoch")
     axes.set_ylabel(figure.metric)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if figure.logarithmic:
         _logarithmic(axes)
     axes.grid(color="#e6e6e6", linewidth=0.6)
@@ -124,7 +123,7 @@ def _parallel(axes: Axes, figure: Parallel) -> None:
 
     places, number = list(range(len(figure.axes))), len(figure.runs)
     lines = [list(zip(places, heights, strict=True)) for heights in zip(*(a.heights for a in figure.axes), strict=True)]
-    colours = ScalarMappable(Normalize(0.0, 1.0), "viridis_r")
+    colours = ScalarMappable(Normalize(0.0, 1.0), "viridis")
     widths = [2.6] + [1.2 if number <= 50 else 0.6] * (number - 1)  # the best stands out
     order = list(reversed(range(number)))  # and is drawn last
     axes.add_collection(
