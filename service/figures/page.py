@@ -88,7 +88,8 @@ def _matrix(figure: Matrix) -> go.Figure:
         go.Heatmap(
             x=places, y=places, z=shares, zmin=0.0, zmax=1.0, colorscale="Blues", hovertext=told or None,
             hoverinfo="text" if told else "x+y+z", text=[[f"{count:,}" for count in row] for row in figure.counts],
-            texttemplate="%{text}" if len(names) <= NUMBERED else None, colorbar={"title": "share of the<br>true class"},
+            texttemplate="%{text}" if len(names) <= NUMBERED else None,
+            colorbar={"title": "share of the<br>true class"},
         )
     )  # fmt: skip
     drawn.update_xaxes(title="told", tickvals=places, ticktext=names, constrain="domain")
