@@ -428,7 +428,7 @@ class Client:
 
         ids = list(dict.fromkeys(run_ids))
         with self.database.read() as session:
-            runs = history.named(session, ids)
+            runs = history.some(session, ids)
             metric = judging(runs, metric)
             points = history.curves_of(session, ids, drawn(metric)) if curves and metric else {}
             return compare(runs, history.environments(session, ids), metric, points)

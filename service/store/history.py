@@ -27,18 +27,6 @@ def run(session: Session, run_id: int) -> RunRecord:
     return _records(session, [row])[0]
 
 
-def named(session: Session, run_ids: Sequence[int]) -> list[RunRecord]:
-    """These runs, in this order. Raises NoSuchRun for the first that is not there."""
-    found: dict[int, RunRecord] = {}
-    for start in range(0, len(run_ids), MOST_IDS):
-        rows = session.scalars(select(Run).where(Run.id.in_(run_ids[start : start + MOST_IDS]))).all()
-        found |= {record.id: record for record in _records(session, rows)}
-    for run_id in run_ids:
-        if run_id not in found:
-            raise NoSuchRun(run_id)
-    return [found[run_id] for run_id in run_ids]
-
-
 def runs(
     session: Session,
     where: ColumnElement[bool] | None = None,

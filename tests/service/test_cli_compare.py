@@ -59,6 +59,7 @@ def train(yard, count=1, epochs=4):
     return numbers
 
 
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("count", [2, 3, 8, 20])
 def test_a_comparison_fits_80_columns_and_tells_every_run(cli, yard, count):
     numbers = train(yard, count)
