@@ -211,7 +211,24 @@ def _in_order(spec: dict[str, Column]) -> dict[str, Column]:
     return {path: spec[path] for path in sorted(spec, key=place)}
 
 
-# Names
+# What tells, and under which name
+
+
+def telling(spec: Mapping[str, Column]) -> list[str]:
+    """The keys that say more than that a part is there or not: which part, how many, values that differ among the runs
+    that have the key, and what several parts call the same, such as the learning rates of two optimizers."""
+    ends = Counter(map(_section_and_end, spec))
+    return [
+        path
+        for path, values in spec.items()
+        if len({identity(value) for value in values if value is not None}) > 1
+        or ends[_section_and_end(path)] > 1
+        or path.endswith(")")
+    ]
+
+
+def _section_and_end(path: str) -> tuple[str, str]:
+    return path.partition(".")[0], path.rpartition(".")[2]
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

@@ -83,13 +83,22 @@ Row = tuple[str, list[str]]  # a label, and a cell for each run
 
 
 def show(found: Comparison) -> None:
+    """Side by side if the runs fit, else one below the other, and then without the keys that say little."""
+    from service.comparison import telling
     from service.figures import curves
 
-    groups = [group for group in (_spec(found), _facts(found), _metrics(found)) if group]
+    spec, others = _spec(found), [_facts(found), _metrics(found)]
+    heads = [f"RUN {run.id}" for run in found.runs]
+    room = _room([*spec, *others[0], *others[1]], heads)
     if not found.spec and not found.facts:
         hint("nothing differs between these runs but their numbers and times")
-    if groups:
-        _show_groups(groups, [run.id for run in found.runs])
+    if room is not None:
+        _show_upright([group for group in (spec, *others) if group], heads, room)
+    else:
+        kept = telling(found.spec)
+        _show_turned([[row for row in spec if row[0] in kept], *others], [str(run.id) for run in found.runs])
+        if left := len(spec) - len(kept):
+            hint(f"left out: {left} keys that have one value in the runs that have them; --json has all")
     if found.metric is None:
         hint("none of these runs has a metric yet")
     elif any(sum(math.isfinite(value) for _, value in points) > 1 for points in found.curves[found.metric]):
@@ -97,16 +106,12 @@ def show(found: Comparison) -> None:
         show_curves(curves(found, found.metric, pairs=False, apart=BEST))
 
 
-def _show_groups(groups: Sequence[Sequence[Row]], runs: Sequence[int]) -> None:
-    """Side by side if they fit, else one below the other."""
-    heads = [f"RUN {number}" for number in runs]
-    label = max(len(name) for group in groups for name, _ in group)
+def _room(rows: Sequence[Row], heads: Sequence[str]) -> int | None:
+    """The width of a run's column if the runs stand side by side; None if they do not fit."""
+    label = max((len(name) for name, _ in rows), default=0)
+    longest = max((len(cell) for _, cells in rows for cell in cells), default=0)
     room = (WIDTH - min(label, LABEL)) // len(heads) - 2
-    longest = max(len(cell) for group in groups for _, cells in group for cell in cells)
-    if room >= max(NARROW, min(longest, CELL), *map(len, heads)):
-        _show_upright(groups, heads, room)
-    else:
-        _show_turned(groups, list(map(str, runs)))
+    return room if room >= max(NARROW, min(longest, CELL), *map(len, heads)) else None
 
 
 def _spec(found: Comparison) -> list[Row]:
@@ -127,7 +132,9 @@ def _metrics(found: Comparison) -> list[Row]:
         summaries, star = found.summaries(name), found.best(name)
         best = ["-" if summary is None else number(summary.best) for summary in summaries]
         last = ["-" if summary is None else number(summary.last) for summary in summaries]
-        rows.append((f"{name} best", [("*" if at == star else "") + text for at, text in enumerate(best)]))
+        rows.append(
+            (f"{name} best", [("*" if star is not None and text == best[star] else "") + text for text in best])
+        )
         if last != best:
             rows.append((f"{name} last", last))
     return rows
@@ -151,22 +158,20 @@ def _show_upright(groups: Sequence[Sequence[Row]], heads: Sequence[str], room: i
     for group in groups:
         rows += [("",) * (len(heads) + 1)] if rows else []
         rows += [(tail(label, LABEL), *(shortened(text, room) for text in cells)) for label, cells in group]
-    print_table(["", *(f">{head}" for head in heads)], rows)
+    if rows:
+        print_table(["", *(f">{head}" for head in heads)], rows)
 
 
 def _show_turned(groups: Sequence[Sequence[Row]], heads: Sequence[str]) -> None:
     """A row for each run, a column for each key, in as many tables as the terminal's width takes."""
     from service.comparison import short_names
 
-    tables: list[list[Row]] = []
-    for group in groups:
-        names = short_names([label for label, _ in group])
-        columns = [
-            (tail(name, LABEL), [shortened(text, CELL) for text in cells])
-            for name, (_, cells) in zip(names, group, strict=True)
-        ]
-        tables += _blocks(columns, WIDTH - max(3, *map(len, heads)) - 2)
-    for at, block in enumerate(tables):
+    columns = [
+        (tail(name, LABEL), [shortened(text, CELL) for text in cells])
+        for group in groups
+        for name, (_, cells) in zip(short_names([label for label, _ in group]), group, strict=True)
+    ]
+    for at, block in enumerate(_blocks(columns, WIDTH - max(3, *map(len, heads)) - 2)):
         if at:
             print()
         rows = zip(heads, *(cells for _, cells in block), strict=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from service.client import Client
-from service.comparison import compare, judging, leaves, short_names
+from service.comparison import compare, judging, leaves, short_names, telling
 from service.errors import InputError
 from service.settings import Settings
 from service.store import history
@@ -131,6 +131,13 @@ def test_keys_are_shortened_to_what_tells_them_apart():
         "adam.learning_rate", "sgd.learning_rate", "[0].dense.units", "network (length)", "[10].dense.units", "epochs",
         "seed",
     ]  # fmt: skip
+
+
+def test_a_key_tells_something_if_it_varies_or_is_how_a_part_was_chosen_or_has_a_counterpart():
+    adam = {"adam": {"learning_rate": 0.001, "beta1": 0.9}}
+    sgd = {"sgd": {"learning_rate": 0.1, "momentum": 0.0}}
+    spec = beside(*(record(1, {"optimizer": part, "seed": seed}) for seed, part in enumerate((adam, sgd, sgd)))).spec
+    assert set(spec) - set(telling(spec)) == {"optimizer.adam.beta1", "optimizer.sgd.momentum"}
 
 
 def test_a_comparison_is_plain_json_without_nan():
