@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from service.cli import context
+from service.cli import compare, context
 from service.cli.main import main
 from service.store.points import Point
 
@@ -71,6 +71,22 @@ def test_a_comparison_fits_80_columns_and_tells_every_run(cli, yard, count):
     for number in numbers:
         assert f"RUN {number} " in out.splitlines()[0] + " " if count < 4 else f"\n{number:3}  " in out
     assert "by epoch" in out or "val_accuracy of" in out
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_below_each_other_runs_lose_keys_that_say_little_and_it_is_told(cli, yard):
+    parts = [{"adam": {"learning_rate": 0.1, "beta1": 0.9}}, {"sgd": {"learning_rate": 0.1, "momentum": 0.5}}]
+    runs = [yard.submit(spec={"optimizer": parts[number % 2], "seed": number}) for number in range(12)]
+    _, out, err = cli("compare", *runs)
+    assert "adam.learning_rate" in out
+    assert "momentum" not in out
+    assert err.startswith("left out: 2 keys that have one value in the runs that have them; --json has all\n")
+
+
+def test_columns_are_packed_into_blocks_that_are_no_wider_than_the_room():
+    columns = [("ten column", ["1", "2"])] * 7
+    assert [len(block) for block in compare._blocks(columns, 65)] == [5, 2]
+    assert [len(block) for block in compare._blocks(columns, 5)] == [1] * 7
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)

@@ -63,12 +63,11 @@ def test_the_keys_that_differ_stand_in_the_order_of_a_spec_with_a_gap_where_ther
     ]
 
 
-def test_ten_layers_are_in_the_order_of_their_numbers():
-    def spec(units):
-        return {"network": [{"dense": {"units": units}}] * 11}
-
-    assert [path.partition(".")[0] for path in beside(record(1, spec(1)), record(2, spec(2))).spec] == [
-        f"network[{number}]" for number in range(11)
+def test_a_key_of_an_early_layer_that_only_a_later_run_has_stands_with_its_layer():
+    one = {"network": [{"dense": {"units": 1}}] * 11}
+    two = {"network": [{"dense": {"units": 2, "bias": True}}] * 11}
+    assert list(beside(record(1, one), record(2, two)).spec) == [
+        f"network[{number}].dense.{key}" for number in range(11) for key in ("units", "bias")
     ]
 
 
@@ -94,11 +93,15 @@ def test_what_differs_around_the_spec_is_told_and_the_name_once():
 
 
 def test_the_best_run_is_the_highest_or_the_lowest_as_the_metric_wants_and_never_one_that_diverged():
-    metrics = [{"val_loss": 0.5, "val_accuracy": 0.5}, {"val_loss": 0.2, "val_accuracy": 0.9}, {"val_loss": math.nan}]
-    found = beside(*(record(number, metrics=values) for number, values in enumerate([*metrics, {}], 1)))
-    assert (found.best("val_loss"), found.best("val_accuracy")) == (1, 1)
-    assert found.ranked("val_loss") == [1, 0, 2, 3]
-    assert found.ranked("val_accuracy") == [1, 0, 2, 3]
+    metrics = [
+        {"val_loss": math.nan},
+        {},
+        {"val_loss": 0.5, "val_accuracy": 0.5},
+        {"val_loss": 0.2, "val_accuracy": 0.9},
+    ]
+    found = beside(*(record(number, metrics=values) for number, values in enumerate(metrics, 1)))
+    assert (found.best("val_loss"), found.best("val_accuracy")) == (3, 3)
+    assert found.ranked("val_loss") == found.ranked("val_accuracy") == [3, 2, 0, 1]
 
 
 def test_of_a_metric_that_this_version_does_not_know_no_run_is_best():
