@@ -531,6 +531,16 @@ def test_evaluate_takes_the_split_and_the_weights_it_is_told(cli):
     assert "there is no run 99" in cli.refused("evaluate", 99)
 
 
+def test_the_confusion_matrix_is_drawn_as_a_picture_or_shown(cli):
+    file = cli.home / "confusion.png"
+    assert cli("runs", "plot", 1, "--kind", "confusion", "--split", "train", "-o", file).code == 0
+    assert file.read_bytes().startswith(b"\x89PNG")
+    found = cli("runs", "plot", 1, "--kind", "confusion", "--json").json
+    assert (found["run"], found["split"]) == (1, "test")
+    rows = [[row["name"], *map(str, counts)] for row, counts in zip(found["classes"], found["confusion"], strict=True)]
+    assert [line.split() for line in cli("runs", "plot", 1, "--kind", "confusion").out.splitlines()[-3:]] == rows
+
+
 def test_many_classes_are_told_by_their_most_frequent_confusions(cli, capsys):
     names = tuple(f"class-{number:02}" for number in range(30))
     confusion = np.diag(np.arange(1, 31))
