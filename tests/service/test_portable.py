@@ -258,6 +258,12 @@ def other_weights(content: dict[str, bytes]) -> None:
     content["1/weights.safetensors"] = tensors.pack(arrays | changed, document)
 
 
+def other_classes(content: dict[str, bytes]) -> None:
+    arrays, document = tensors.unpack(content["1/last.safetensors"], "it")
+    schema = document["schema"] | {"classes": document["schema"]["classes"][::-1]}
+    content["1/last.safetensors"] = tensors.pack(arrays, document | {"schema": schema})
+
+
 def other_data(content: dict[str, bytes]) -> None:
     (name,) = (name for name in content if name.startswith("datasets/"))
     arrays, document = tensors.unpack(content[name], "it")
@@ -302,6 +308,7 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "no text": (replacing("1/steps.csv", b"loss", b"\xff"), "codec can't decode"),
     "other weights": (other_weights, "1/weights.safetensors has not the hash that its run has"),
     "weights that are none": (replacing("1/last.safetensors", b"F32", b"F16"), "is damaged"),
+    "weights of other classes": (other_classes, "is of another network or another dataset than its run"),
     "other data": (other_data, "its content has another hash"),
     "a member of no run": (lambda content: content.update({"../../x.py": b"1"}), "../../x.py belongs to no run of it"),
     "data of no run": (lambda content: content.update({"datasets/a": b"1"}), "datasets/a belongs to no run of it"),
@@ -322,6 +329,16 @@ def test_what_a_forger_makes_is_refused_and_nothing_stored(here, file, tmp_path,
 def test_a_forger_who_changes_nothing_is_believed(here, file, tmp_path):
     """Else the refusals above might mean nothing."""
     assert len(here.import_runs(forged(file, tmp_path / "same.zip", dict))) == 3
+
+
+def test_a_member_that_was_changed_without_its_manifest_is_refused(here, file, tmp_path):
+    content = members(file)
+    replacing("1/metrics.csv", b",0.", b",1.")(content)
+    with zipfile.ZipFile(tmp_path / "changed.zip", "w") as opened:
+        for name, data in content.items():
+            opened.writestr(name, data)
+    with pytest.raises(InputError, match=r"1/metrics.csv is not what its manifest says; nothing of it was stored"):
+        here.import_runs(tmp_path / "changed.zip")
 
 
 @pytest.mark.parametrize(
