@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ OWN = {"id", "run_id", "not_before", "cloned_from", "fine_tuned_from", "replay_o
 MEMORIES = (  # what the run of a test has lived through, besides training
     "UPDATE runs SET note = 'the first ☀\r\n\tof many' WHERE id = 1",
     "INSERT INTO edits (run_id, at, who, what, before, after) VALUES (1, 1800000000.25, 'ada', 'note', NULL, 'x')",
-    "INSERT INTO step_metrics VALUES (1, 'loss', 10, 0.1), (1, 'loss', 20, NULL), (1, 'loss', 25, 9e999)",
+    "INSERT INTO step_metrics VALUES (1, 'late', 10, 0.1), (1, 'late', 20, NULL), (1, 'late', 25, 9e999)",
     "INSERT INTO metrics VALUES (2, 'loss', 1, NULL), (2, 'loss', 2, 0.30000000000000004), (2, 'loss', 3, NULL)",
     "INSERT INTO summaries (run_id, name, last, last_epoch, best, best_epoch) "
     "VALUES (2, 'loss', NULL, 3, 0.30000000000000004, 2)",
@@ -399,10 +400,10 @@ def test_parents_among_the_copies_get_their_new_numbers_in_the_spec_too(yard):
 
 def test_a_parent_that_a_person_has_named_is_not_what_the_spec_begins_with(yard):
     old = yard.submit(uid="a" * 32)
-    child = yard.submit(spec={"begin": {"run": 77, "sha256": None}}, fine_tuned_from=old, uid="b" * 32)
+    child = yard.submit(fine_tuned_from=old)
     yard.cancel(child)
-    found = yard.ask(copies.read, [child])
-    yard.do(lambda session: session.execute(text("UPDATE specs SET uid = 'c' WHERE run_id = 2")))
-    [number] = yard.do(copies.add, found)
+    [found] = yard.ask(copies.read, [child])
+    spec = {"begin": {"run": 77, "sha256": None}}
+    [number] = yard.do(copies.add, [replace(found, submitted=replace(found.submitted, spec=spec, uid="b" * 32))])
     assert yard.run(number).fine_tuned_from == old
     assert yard.run(number).spec["begin"]["run"] == 77
