@@ -49,7 +49,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         shutil.copy(there.home / "trainyard.db", home)
     client = Client(Settings(home=home, database_url="", broker_url=""))
     with client.database.write() as session:
-        session.execute(text("INSERT INTO step_metrics VALUES (1, 'loss', 10, 0.5), (1, 'loss', 20, NULL)"))
+        session.execute(text("INSERT INTO step_metrics VALUES (1, 'late', 10, 0.5), (1, 'late', 20, NULL)"))
         session.execute(text("UPDATE runs SET note = 'a note ☀' WHERE id = 1"))
     yield client
     client.database.dispose()
@@ -90,7 +90,7 @@ def test_a_run_is_laid_out_as_in_the_file_store(client, folder):
         (row["epoch"], row["loss"]) for row in client.history(1)
     ]
     assert {int(moment) for moment, *_ in lines} == {told["end_time"]}
-    assert [line.split()[1:] for line in (place / "metrics" / "steps" / "loss").read_text().splitlines()] == [
+    assert [line.split()[1:] for line in (place / "metrics" / "steps" / "late").read_text().splitlines()] == [
         ["0.5", "10"],
         ["nan", "20"],
     ]
@@ -138,7 +138,7 @@ def test_mlflow_itself_reads_it(client, folder):
         ["last.safetensors", "spec.json", "weights.safetensors"],
     )
     assert found["curves"]["val_loss"] == [[row["epoch"], row["val_loss"]] for row in client.history(1)]
-    assert found["curves"]["steps/loss"][0] == [10, 0.5]
+    assert found["curves"]["steps/late"][0] == [10, 0.5]
     assert {name: value for name, value in found["last"].items() if "/" not in name} == {
         name: summary.last for name, summary in run.metrics.items()
     }

@@ -9,6 +9,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ OWN = {"id", "run_id", "not_before", "cloned_from", "fine_tuned_from", "replay_o
 MEMORIES = (  # what the run of a test has lived through, besides training
     "UPDATE runs SET note = 'the first ☀\r\n\tof many' WHERE id = 1",
     "INSERT INTO edits (run_id, at, who, what, before, after) VALUES (1, 1800000000.25, 'ada', 'note', NULL, 'x')",
-    "INSERT INTO step_metrics VALUES (1, 'loss', 10, 0.1), (1, 'loss', 20, NULL), (1, 'loss', 25, 9e999)",
+    "INSERT INTO step_metrics VALUES (1, 'late', 10, 0.1), (1, 'late', 20, NULL), (1, 'late', 25, 9e999)",
     "INSERT INTO metrics VALUES (2, 'loss', 1, NULL), (2, 'loss', 2, 0.30000000000000004), (2, 'loss', 3, NULL)",
     "INSERT INTO summaries (run_id, name, last, last_epoch, best, best_epoch) "
     "VALUES (2, 'loss', NULL, 3, 0.30000000000000004, 2)",
@@ -258,6 +259,12 @@ def other_weights(content: dict[str, bytes]) -> None:
     content["1/weights.safetensors"] = tensors.pack(arrays | changed, document)
 
 
+def other_classes(content: dict[str, bytes]) -> None:
+    arrays, document = tensors.unpack(content["1/last.safetensors"], "it")
+    schema = document["schema"] | {"classes": document["schema"]["classes"][::-1]}
+    content["1/last.safetensors"] = tensors.pack(arrays, document | {"schema": schema})
+
+
 def other_data(content: dict[str, bytes]) -> None:
     (name,) = (name for name in content if name.startswith("datasets/"))
     arrays, document = tensors.unpack(content[name], "it")
@@ -302,6 +309,7 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "no text": (replacing("1/steps.csv", b"loss", b"\xff"), "codec can't decode"),
     "other weights": (other_weights, "1/weights.safetensors has not the hash that its run has"),
     "weights that are none": (replacing("1/last.safetensors", b"F32", b"F16"), "is damaged"),
+    "weights of other classes": (other_classes, "is of another network or another dataset than its run"),
     "other data": (other_data, "its content has another hash"),
     "a member of no run": (lambda content: content.update({"../../x.py": b"1"}), "../../x.py belongs to no run of it"),
     "data of no run": (lambda content: content.update({"datasets/a": b"1"}), "datasets/a belongs to no run of it"),
@@ -322,6 +330,16 @@ def test_what_a_forger_makes_is_refused_and_nothing_stored(here, file, tmp_path,
 def test_a_forger_who_changes_nothing_is_believed(here, file, tmp_path):
     """Else the refusals above might mean nothing."""
     assert len(here.import_runs(forged(file, tmp_path / "same.zip", dict))) == 3
+
+
+def test_a_member_that_was_changed_without_its_manifest_is_refused(here, file, tmp_path):
+    content = members(file)
+    replacing("1/metrics.csv", b",0.", b",1.")(content)
+    with zipfile.ZipFile(tmp_path / "changed.zip", "w") as opened:
+        for name, data in content.items():
+            opened.writestr(name, data)
+    with pytest.raises(InputError, match=r"1/metrics.csv is not what its manifest says; nothing of it was stored"):
+        here.import_runs(tmp_path / "changed.zip")
 
 
 @pytest.mark.parametrize(
@@ -382,10 +400,10 @@ def test_parents_among_the_copies_get_their_new_numbers_in_the_spec_too(yard):
 
 def test_a_parent_that_a_person_has_named_is_not_what_the_spec_begins_with(yard):
     old = yard.submit(uid="a" * 32)
-    child = yard.submit(spec={"begin": {"run": 77, "sha256": None}}, fine_tuned_from=old, uid="b" * 32)
+    child = yard.submit(fine_tuned_from=old)
     yard.cancel(child)
-    found = yard.ask(copies.read, [child])
-    yard.do(lambda session: session.execute(text("UPDATE specs SET uid = 'c' WHERE run_id = 2")))
-    [number] = yard.do(copies.add, found)
+    [found] = yard.ask(copies.read, [child])
+    spec = {"begin": {"run": 77, "sha256": None}}
+    [number] = yard.do(copies.add, [replace(found, submitted=replace(found.submitted, spec=spec, uid="b" * 32))])
     assert yard.run(number).fine_tuned_from == old
     assert yard.run(number).spec["begin"]["run"] == 77
