@@ -6,7 +6,7 @@ What a run does not have is null, and so is a metric that is no number (NaN).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,11 @@ from service.errors import InputError
 from service.expressions import fields, parse_fields, value
 from service.expressions.keys import is_whole
 from service.expressions.tokens import tokens
-from service.expressions.tree import Column, Field, Key, Kind, Layers
+from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric
 from service.store import history
 from service.store.history import MOST_IDS
-from service.store.tables import Metric, Run, Summary, Tag
+from service.store.tables import Metric as Point
+from service.store.tables import Run, Summary, Tag
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     DataFrame = Any  # of polars, or of pandas where that is asked for
 
 USUAL = ("id", "name", "state", "queue", "tags", "epoch", "created", "started", "finished", "duration")
+OF = ("last", "best")
+NOTHING = dict.fromkeys(OF)
 TAGS = "tags"  # a run may have several, so it is a list, and no field to compare
 TYPES: dict[Kind, pl.DataType] = {
     Kind.NUMBER: pl.Float64(),
@@ -58,18 +61,27 @@ def runs(session: Session, run_ids: Sequence[int], columns: str | Sequence[str] 
     asked: dict[str, Field | None] = {}
     for text in wanted:
         asked |= {TAGS: None} if text == TAGS else parse_fields(text)
-    known = {name: field for name, field in asked.items() if field is not None}
-    answers: dict[str, Any] = {"": Run.id} | {name: value(field) for name, field in known.items()}
-    rows = history.values_of(session, run_ids, answers)
-    tags = _tags(session, run_ids) if TAGS in asked else {}
-    for row in rows:
-        row[TAGS] = tags.get(row.pop(""), [])
-    for name, field in known.items():
-        if Kind.DURATION in field.kinds:
-            for row in rows:
-                row[name] = None if row[name] is None else timedelta(seconds=row[name])
+    rows = _rows(session, run_ids, asked)
     types = {name: pl.List(pl.String()) if field is None else _type(field) for name, field in asked.items()}
     return pl.DataFrame([[row[name] for name in types] for row in rows], schema=types, orient="row")
+
+
+def _rows(session: Session, run_ids: Sequence[int], asked: Mapping[str, Field | None]) -> list[dict[str, Any]]:
+    summed = {name: field for name, field in asked.items() if isinstance(field, Metric) and field.of in OF}
+    others = {name: field for name, field in asked.items() if field is not None and name not in summed}
+    lasted = [name for name, field in others.items() if Kind.DURATION in field.kinds]
+    answers: dict[str, Any] = {"": Run.id} | {name: value(field) for name, field in others.items()}
+    rows = history.values_of(session, run_ids, answers)
+    tags = _tags(session, run_ids) if TAGS in asked else {}
+    summaries = _summaries(session, run_ids, {metric.name for metric in summed.values()})
+    for row in rows:
+        run_id = row.pop("")
+        row[TAGS] = tags.get(run_id, [])
+        for name, metric in summed.items():
+            row[name] = summaries.get((run_id, metric.name), NOTHING)[str(metric.of)]
+        for name in lasted:
+            row[name] = None if row[name] is None else timedelta(seconds=row[name])
+    return rows
 
 
 def metrics(session: Session, run_ids: Sequence[int], names: str | Sequence[str] | None) -> pl.DataFrame:
@@ -78,13 +90,13 @@ def metrics(session: Session, run_ids: Sequence[int], names: str | Sequence[str]
     for name in names or ():
         if not fields.is_metric(name):
             raise fields.unknown_metric(name, tokens(name)[0])
-    query = select(Metric.run_id, Metric.epoch, Metric.name, type_coerce(Metric.value, Double))  # NaN is kept as NULL
+    query = select(Point.run_id, Point.epoch, Point.name, type_coerce(Point.value, Double))  # NaN is kept as NULL
     if names is not None:
-        query = query.where(Metric.name.in_(names))
+        query = query.where(Point.name.in_(names))
     points = [
         tuple(row)
         for some in _parts(run_ids)
-        for row in session.execute(query.where(Metric.run_id.in_(some)).order_by(Metric.run_id, Metric.epoch))
+        for row in session.execute(query.where(Point.run_id.in_(some)).order_by(Point.run_id, Point.epoch))
     ]
     types = {"run": pl.Int64(), "epoch": pl.Int64(), "name": pl.String(), "value": pl.Float64()}
     long = pl.DataFrame(points, schema=types, orient="row")
@@ -107,6 +119,20 @@ def _measured(session: Session, run_ids: Sequence[int]) -> list[str]:
         for name in session.scalars(select(Summary.name).where(Summary.run_id.in_(some)).distinct())
     }
     return [column for name in sorted(names) for column in (name, f"best({name})")]
+
+
+def _summaries(
+    session: Session, run_ids: Sequence[int], names: Collection[str]
+) -> dict[tuple[int, str], dict[str, Any]]:
+    """Last and best of these metrics by run and name: ten thousand runs have a hundred thousand of them, and to look
+    each up for itself would take seconds."""
+    columns = (Summary.run_id, Summary.name, type_coerce(Summary.last, Double), type_coerce(Summary.best, Double))
+    query = select(*columns).where(Summary.name.in_(names))
+    return {
+        (run_id, name): {"last": last, "best": best}
+        for some in _parts(run_ids if names else ())
+        for run_id, name, last, best in session.execute(query.where(Summary.run_id.in_(some)))
+    }
 
 
 def _tags(session: Session, run_ids: Sequence[int]) -> dict[int, list[str]]:

