@@ -1,145 +1,25 @@
-"""`trainyard runs`: show, watch, why, weights. Many at once are in `lists`, what is asked of them is in `verbs`."""
+"""`trainyard runs`: watch, why, weights. The other commands of the group live beside this file."""
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import compare, context, edit, lists, moving, plot, replay, retention, verbs
+from service.cli import compare, context, edit, lists, moving, plot, replay, retention, show, verbs
 from service.cli.context import JsonOption, RunArgument
-from service.cli.output import hint, print_facts, print_json, print_table, write_file
-from service.display import age, lasted, number, sparkline
+from service.cli.output import hint, print_json, write_file
 
 if TYPE_CHECKING:
     from service.client import Client
-    from service.store.records import AttemptRecord, EditRecord, RunRecord
 
-STEP_POINTS = 1000  # of each metric, for programs that plot
-STEP_CURVE = 30  # the same, as wide as a curve may be in a terminal
 app = typer.Typer(help="Ask about runs, and act on them.", no_args_is_help=True)
 
 
 lists.add_commands(app)
-
-
-@app.command()
-def show(
-    run: RunArgument,
-    steps: Annotated[
-        bool, typer.Option("--steps", help=f"With --json: points of steps too, at most {STEP_POINTS:,} a metric.")
-    ] = False,
-    json: JsonOption = False,
-) -> None:
-    """Show a run: state, metrics, attempts, what it was trained on.
-
-    Example: trainyard runs show 1
-    """
-    client = context.client()
-    record, attempts, history, edits = client.run(run), client.attempts(run), client.history(run), client.edits(run)
-    origin = client.origin(run)
-    if json:
-        from service.store.records import jsonable
-
-        details = {
-            "origin": origin,
-            "history": jsonable(history),
-            "attempts": [attempt.json() for attempt in attempts],
-            "edits": [edit.json() for edit in edits],
-        }
-        if steps:
-            details["steps"] = jsonable(client.steps(run, points=STEP_POINTS))
-        print_json(record.json() | details)
-        return
-    print(client.why(run))
-    print()
-    print_facts(_facts(record, origin, client.parents_there(record)))
-    if record.metrics:
-        print()
-        print_table(["METRIC", ">LAST", ">BEST", ">AT EPOCH", "CURVE"], _metric_rows(record, history))
-    if points := client.steps(run, points=STEP_CURVE):
-        print()
-        print_table(["BY STEP", ">LAST", ">LEAST", ">MOST", "CURVE"], _step_rows(points))
-    if attempts:
-        print()
-        rows = (
-            (a.number, a.worker, age(a.started), a.epoch or "-", a.outcome or "running", a.reason or "")
-            for a in attempts
-        )
-        print_table([">TRY", "WORKER", "STARTED", ">EPOCH", "OUTCOME", "~REASON"], rows)
-        print_environments(attempts)
-    if edits:
-        _show_edits(edits)
-
-
-def print_environments(attempts: list[AttemptRecord]) -> None:
-    """Where the last attempt trained, and what was different from one attempt to the next."""
-    from service.environments import changes, facts
-
-    environments = [attempt.environment for attempt in attempts]
-    if found := facts(environments[-1]):
-        print()
-        print_facts(found)
-    for place, changed in changes(environments):
-        print(f"try {attempts[place - 1].number} ran elsewhere: {'; '.join(changed)}")
-
-
-def _show_edits(edits: list[EditRecord]) -> None:
-    print()
-    rows = ((age(edit.at), edit.who, edit.what, edit.before or "-", edit.after or "-") for edit in edits)
-    print_table(["EDITED", "BY", "WHAT", "~FROM", "~TO"], rows)
-
-
-def _facts(run: RunRecord, origin: dict[str, Any], there: set[int]) -> list[tuple[str, Any]]:
-    from service.origin import sentence
-
-    facts = [
-        ("name", run.name),
-        ("state", run.state),
-        ("queue", f"{run.queue}, priority {run.priority}"),
-        ("tags", ", ".join(run.tags) or "-"),
-        *([("note", run.note)] if run.note else []),
-        *_parents(run, there),
-        *([("imported", f"from {run.imported_from}")] if run.imported_from else []),
-        ("epochs", f"{run.epoch} of {run.epochs}"),
-        ("created", age(run.created)),
-        *([("submitted", submitter)] if (submitter := sentence(origin)) else []),
-        ("time", lasted(run)),
-        ("dataset", run.dataset_sha256[:16]),
-        ("weights", (run.weights_sha256 or "-")[:16]),
-    ]
-    return facts
-
-
-def _parents(run: RunRecord, there: set[int]) -> list[tuple[str, str]]:
-    """The runs that it comes from; `there`: those of them that have not been removed."""
-    parents = {
-        "cloned from": run.cloned_from, "fine-tuned": run.fine_tuned_from, "replay of": run.replay_of
-    }  # fmt: skip
-    return [
-        (word, f"run {parent}" + ("" if parent in there else " (removed)"))
-        for word, parent in parents.items()
-        if parent is not None
-    ]
-
-
-def _metric_rows(run: RunRecord, history: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    rows = []
-    for name, summary in run.metrics.items():
-        curve = [epoch[name] for epoch in history if name in epoch]
-        rows.append((name, number(summary.last), number(summary.best), summary.best_epoch, sparkline(curve)))
-    return rows
-
-
-def _step_rows(points: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
-    curves: dict[str, list[float]] = {}
-    for point in points:
-        curves.setdefault(point["name"], []).append(point["value"])
-    return [
-        (name, *map(number, (curve[-1], min(curve), max(curve))), sparkline(curve, STEP_CURVE))
-        for name, curve in curves.items()
-    ]
+app.command()(show.show)
 
 
 @app.command()
@@ -158,6 +38,7 @@ def follow_to_end(client: Client, run_id: int, *, json: bool) -> None:
     try:
         run = follow(client, run_id)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would meet a program that is ending
         hint(f"run {run_id} goes on; follow it again with `trainyard runs watch {run_id}`")
         raise typer.Exit(130) from None
     print_json(run.json()) if json else print(client.why(run_id))
@@ -174,13 +55,13 @@ def why(run: RunArgument) -> None:
     print(context.client().why(run))
 
 
+app.command()(compare.compare)
+app.command()(plot.plot)
 verbs.add_commands(app)
 app.command()(edit.edit)
 app.command()(replay.replay)
 retention.add_commands(app)
 moving.add_commands(app)
-app.command()(compare.compare)
-app.command()(plot.plot)
 
 
 @app.command()
