@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -23,7 +24,12 @@ def translated() -> Iterator[None]:
     except TrainyardError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
+        ignore_interrupts()
         sys.exit(INTERRUPTED)
+    except SystemExit as end:  # Typer's own answer to Ctrl-C
+        if end.code == INTERRUPTED:
+            ignore_interrupts()
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{error.strerror or error}", 2)
@@ -33,6 +39,11 @@ def translated() -> Iterator[None]:
             "run it again with TRAINYARD_DEBUG=1 and report what it prints",
             1,
         )
+
+
+def ignore_interrupts() -> None:
+    """For a program that is ending already: Python gives Ctrl-C its deadly meaning back while it tidies up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def fail(sentence: str, code: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from service.cli import compare, context, edit, lists, moving, plot, replay, retention, show, verbs
 from service.cli.context import JsonOption, RunArgument
+from service.cli.edge import ignore_interrupts
 from service.cli.output import hint, print_json, write_file
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def follow_to_end(client: Client, run_id: int, *, json: bool) -> None:
     try:
         run = follow(client, run_id)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would meet a program that is ending
+        ignore_interrupts()
         hint(f"run {run_id} goes on; follow it again with `trainyard runs watch {run_id}`")
         raise typer.Exit(130) from None
     print_json(run.json()) if json else print(client.why(run_id))

@@ -127,7 +127,7 @@ def test_ctrl_c_while_watching_leaves_the_run_and_exits_130(there):
         except subprocess.TimeoutExpired:
             continue
     out, err = program.communicate(timeout=TIMEOUT)
-    assert (program.returncode, out) == (130, "")
+    assert (program.returncode, out) == (130, ""), err
     assert err in ("", "run 6 goes on; follow it again with `trainyard runs watch 6`\n")
     assert there.client.run(6).state == "queued"
     there.client.cancel(6)
