@@ -53,7 +53,7 @@ def test_tables_fit_a_terminal_of_80_columns(there, words):
     assert code == 0
     assert max(map(len, rows)) <= 80
     if "show" in words:
-        assert rows[-1].strip().endswith("too high")  # the end of a long reason, wrapped in its column
+        assert any(row.strip().endswith("too high") for row in rows)  # the end of a long reason, wrapped in its column
 
 
 def in_terminal(there: Yard, words: list[str]) -> tuple[int, str]:
