@@ -23,7 +23,7 @@ def environment(threads: int = 1) -> dict[str, Any]:
     `service.environments` says what of it decides bytes.
     """
     with threadpool_limits(threads, user_api="blas"):
-        blas: Mapping[str, Any] = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), {})
+        blas = _numpys_blas()
     return {
         "host": platform.node(),
         "machine": platform.machine(),
@@ -40,6 +40,12 @@ def environment(threads: int = 1) -> dict[str, Any]:
         "blas_kernel": blas.get("architecture", "unknown"),
         "blas_threads": blas.get("num_threads"),
     }
+
+
+def _numpys_blas() -> Mapping[str, Any]:
+    """Other packages, such as SciPy, bring one of their own."""
+    found = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return min(found, key=lambda pool: "numpy" not in pool["filepath"], default={})
 
 
 def cpu() -> str:
