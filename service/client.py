@@ -319,10 +319,15 @@ class Client:
         A run that has no such value has None. Raises InputError for what is no field of one value.
         """
         from service.expressions import parse_fields, value
+        from service.expressions.fields import is_whole
 
-        asked = {name: value(field) for name, field in parse_fields(fields).items()}
+        asked = parse_fields(fields)
         with self.database.read() as session:
-            return history.values_of(session, run_ids, asked)
+            rows = history.values_of(session, run_ids, {name: value(field) for name, field in asked.items()})
+        whole = [name for name, field in asked.items() if is_whole(field)]
+        for row in rows:  # numbers of specs are kept as doubles
+            row |= {name: int(row[name]) for name in whole if isinstance(row[name], float)}
+        return rows
 
     def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:
         """The runs that are best by a metric at its best epoch; those that have it come first.

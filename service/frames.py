@@ -15,9 +15,8 @@ from sqlalchemy import Double, select, type_coerce
 
 from service.errors import InputError
 from service.expressions import fields, parse_fields, value
-from service.expressions.keys import is_whole
 from service.expressions.tokens import tokens
-from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric
+from service.expressions.tree import Field, Kind, Metric
 from service.store import history
 from service.store.history import MOST_IDS
 from service.store.tables import Metric as Point
@@ -151,8 +150,7 @@ def _parts(run_ids: Sequence[int]) -> Iterable[Sequence[int]]:
 def _type(field: Field) -> pl.DataType:
     """A field that may be of several kinds counts where it is a text, as when runs are sorted by it."""
     kind = Kind.TEXT if Kind.TEXT in field.kinds else next(iter(field.kinds))
-    whole = isinstance(field, Column | Layers) or (isinstance(field, Key) and is_whole(field.path))
-    return pl.Int64() if kind is Kind.NUMBER and whole else TYPES[kind]
+    return pl.Int64() if kind is Kind.NUMBER and fields.is_whole(field) else TYPES[kind]
 
 
 def _pandas(frame: pl.DataFrame) -> Any:

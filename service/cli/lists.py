@@ -13,7 +13,7 @@ import typer
 from service.cli import context
 from service.cli.context import JsonOption
 from service.cli.output import hint, print_json, print_table
-from service.display import age, headline, lasted, number, shortened
+from service.display import age, duration, headline, lasted, number, shortened
 
 if TYPE_CHECKING:
     from service.store.records import RunRecord
@@ -104,15 +104,17 @@ def _print_values(rows: Sequence[Mapping[str, Any]], *, json: bool, as_csv: bool
         out.writerows(jsonable(list(row.values())) for row in rows)
     elif rows:
         head = [f">{name}" if _is_number(rows, name) else name for name in rows[0]]
-        print_table(head, ([_shown(value) for value in row.values()] for row in rows))
+        print_table(head, ([_shown(value, name) for name, value in row.items()] for row in rows))
 
 
 def _is_number(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
     return any(isinstance(row[name], int | float) and not isinstance(row[name], bool) for row in rows)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, name: str = "") -> str:
     match value:
+        case float() if name == "duration":
+            return duration(value)
         case None:
             return "-"
         case datetime():
@@ -213,7 +215,7 @@ def pareto(
     fields = [field.removesuffix(" desc").removesuffix(" asc") for field in (first, second)]
     values = client.values([run.id for run in found], ", ".join(fields))
     rows = (
-        (run.id, shortened(run.name, 16), run.state, *(_shown(row[field]) for field in fields))
+        (run.id, shortened(run.name, 16), run.state, *(_shown(row[field], field) for field in fields))
         for run, row in zip(found, values, strict=True)
     )
     print_table([">RUN", "NAME", "STATE", *(f">{field}" for field in fields)], rows)

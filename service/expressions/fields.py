@@ -7,10 +7,11 @@ from functools import cache
 from typing import Any
 
 from nn import METRICS, metric
+from service.expressions import keys
 from service.expressions.errors import ExpressionError
 from service.expressions.keys import LARGEST_INDEX, TOP, Place, key, known_keys, place
 from service.expressions.tokens import Token
-from service.expressions.tree import Column, Field, Kind, Layers, Metric, Path, Tag
+from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric, Path, Tag
 from service.spec.errors import did_you_mean, dotted, listed, nearest
 from service.store.tables import State
 
@@ -54,6 +55,13 @@ def field(text: str, token: Token) -> Field:
     if is_metric(name):
         return Metric(name)
     return _key(text, token)
+
+
+def is_whole(field: Field) -> bool:
+    """Whether its numbers are whole ones."""
+    if isinstance(field, Key):
+        return keys.is_whole(field.path)
+    return isinstance(field, Layers) or (isinstance(field, Column) and field.kind is Kind.NUMBER)
 
 
 def is_metric(name: str) -> bool:
