@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -195,6 +194,5 @@ def schema(
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    gc.set_threshold(100_000)  # what is imported stays: to look through it again and again costs a command 0.1 s
     with translated():
         return app(arguments, prog_name="trainyard")
