@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
