@@ -31,6 +31,7 @@ from benchmarks.report import circumstances, interruptible, paragraph, quantile,
 from service.store import blobs, schema, transitions
 from service.store.clock import after
 from service.store.database import Database
+from service.store.submissions import NewRun
 from service.store.tables import Blob, Dataset, Metric, Outcome, Run
 from service.store.transitions import Claim, LeaseLost, Point, Progress
 from tests import servers
@@ -131,7 +132,7 @@ class Slot(Writer):
 
     def run(self) -> Log:
         while not self.over:
-            self.small(transitions.submit, name="load", spec={}, dataset_sha256=DATASET, epochs=EPOCHS, max_attempts=1)
+            self.small(transitions.submit, [NewRun("load", {}, DATASET, EPOCHS, max_attempts=1)])
             claim = self.small(transitions.claim, "default", "bench", os.getpid(), LEASE, {})
             self.train(claim)
             self.small(transitions.finish, claim.run_id, claim.attempt, Outcome.COMPLETED)
