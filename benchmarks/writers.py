@@ -145,7 +145,7 @@ class Slot(Writer):
             if self.over:
                 break
             points = [Point(name, epoch, value_of(epoch), name.endswith("accuracy")) for name in METRICS]
-            self.record(claim, Progress(1, epoch, points, epoch * 100, epoch * 0.1))
+            self.record(claim, Progress(1, epoch, points, samples=epoch * 100, seconds=epoch * 0.1))
             self.log.epochs[claim.run_id] = epoch
             if time.monotonic() > self.save_at:
                 kept = self.save(claim, kept)
