@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,94 +32,91 @@ def write(database: Database, runs: int, epochs: int = 20, seed: int = 1) -> Non
         session.flush()
         session.add(Dataset(sha256=DATASET, source="digits", schema={}, blob_id=blob.id))
     for first in range(0, runs, AT_ONCE):
-        _write(database, [_run(rng, number) for number in range(first, min(runs, first + AT_ONCE))], epochs, rng)
+        submitted = [_run(rng, number) for number in range(first, min(runs, first + AT_ONCE))]
+        _write(database, submitted, epochs, rng)
     if database.file is None:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))  # as autovacuum would have done by then
 
 
+def samples(runs: int, epochs: int = 20, seed: int = 1) -> Iterator[tuple[NewRun, dict[str, list[float]]]]:
+    """So many runs with their curves, to be stored elsewhere or in another way."""
+    rng = random.Random(seed)
+    for number in range(runs):
+        yield _run(rng, number), dict(_curves(rng, epochs))
+
+
 def _write(database: Database, runs: list[NewRun], epochs: int, rng: random.Random) -> None:
     with database.write() as session:
         numbers = free_numbers(session, len(runs))
-        rows, points, summaries, attempts = [], [], [], []
+        became, attempts, points, summaries = [], [], [], []
         for number, run in zip(numbers, runs, strict=True):
-            state = rng.choice(STATES)
-            created = BEGAN + timedelta(minutes=4 * number, seconds=rng.uniform(0, 200))
-            started = created + timedelta(seconds=rng.expovariate(0.02))
-            finished = started + timedelta(seconds=rng.expovariate(0.005)) if state.ended else None
-            worker = f"lab-{rng.randrange(20)}"
-            rows.append(
-                (
-                    number,
-                    run.name,
-                    state,
-                    run.queue,
-                    run.priority,
-                    DATASET,
-                    epochs,
-                    epochs,
-                    1,
-                    3,
-                    created,
-                    created,
-                    started,
-                    finished,
-                    worker,
-                    "the loss diverged" if state is State.FAILED else None,
-                )
-            )
-            attempts.append((number, 1, worker, 7, started, finished, state, 1, epochs, 1000, 10.0, {"host": worker}))
+            life = _life(rng, number)
+            became.append(_became(number, run, life, epochs))
+            attempts.append(_attempt(number, life, epochs))
             for name, values in _curves(rng, epochs):
                 points += [(number, name, epoch, value) for epoch, value in enumerate(values, 1)]
-                best = min(values) if name.endswith("loss") else max(values)
-                summaries.append((number, name, values[-1], epochs, best, values.index(best) + 1))
-        insert_all(
-            session,
-            RUNS,
-            (
-                "id",
-                "name",
-                "state",
-                "queue",
-                "priority",
-                "dataset_sha256",
-                "epochs",
-                "epoch",
-                "attempt",
-                "max_attempts",
-                "created",
-                "not_before",
-                "started",
-                "finished",
-                "worker",
-                "error",
-            ),
-            rows,
-        )
+                summaries.append(_summary(number, name, values))
+        insert_all(session, RUNS, RUN, became)
         add_details(session, dict(zip(numbers, runs, strict=True)))
-        insert_all(
-            session,
-            Attempt.__table__,
-            (
-                "run_id",
-                "number",
-                "worker",
-                "pid",
-                "started",
-                "finished",
-                "outcome",
-                "first_epoch",
-                "epoch",
-                "samples",
-                "seconds",
-                "environment",
-            ),
-            attempts,
-        )
+        insert_all(session, Attempt.__table__, ATTEMPT, attempts)
         insert_all(session, Metric.__table__, ("run_id", "name", "epoch", "value"), points)
-        insert_all(
-            session, Summary.__table__, ("run_id", "name", "last", "last_epoch", "best", "best_epoch"), summaries
-        )
+        insert_all(session, Summary.__table__, SUMMARY, summaries)
+
+
+@dataclass(frozen=True)
+class _Life:
+    """What became of a run."""
+
+    state: State
+    created: datetime
+    started: datetime
+    finished: datetime | None
+    worker: str
+
+
+def _life(rng: random.Random, number: int) -> _Life:
+    """A run every four minutes, which waits for some and trains for more."""
+    state = rng.choice(STATES)
+    created = BEGAN + timedelta(minutes=4 * number, seconds=rng.uniform(0, 200))
+    started = created + timedelta(seconds=rng.expovariate(0.02))
+    finished = started + timedelta(seconds=rng.expovariate(0.005)) if state.ended else None
+    return _Life(state, created, started, finished, f"lab-{rng.randrange(20)}")
+
+
+RUN = (
+    "id", "name", "state", "queue", "priority", "dataset_sha256", "epochs", "epoch", "attempt", "max_attempts",
+    "created", "not_before", "started", "finished", "worker", "error",
+)  # fmt: skip
+
+
+def _became(number: int, run: NewRun, life: _Life, epochs: int) -> tuple[Any, ...]:
+    error = "the loss diverged" if life.state is State.FAILED else None
+    return (
+        number, run.name, life.state, run.queue, run.priority, DATASET, epochs, epochs, 1, 3,
+        life.created, life.created, life.started, life.finished, life.worker, error,
+    )  # fmt: skip
+
+
+ATTEMPT = (
+    "run_id", "number", "worker", "pid", "started", "finished", "outcome", "first_epoch", "epoch", "samples", "seconds",
+    "environment",
+)  # fmt: skip
+
+
+def _attempt(number: int, life: _Life, epochs: int) -> tuple[Any, ...]:
+    environment = {"host": life.worker}
+    return (
+        number, 1, life.worker, 7, life.started, life.finished, life.state, 1, epochs, 1000, 10.0, environment
+    )  # fmt: skip
+
+
+SUMMARY = ("run_id", "name", "last", "last_epoch", "best", "best_epoch")
+
+
+def _summary(number: int, name: str, values: list[float]) -> tuple[Any, ...]:
+    best = min(values) if name.endswith("loss") else max(values)
+    return number, name, values[-1], len(values), best, values.index(best) + 1
 
 
 def _curves(rng: random.Random, epochs: int) -> Iterator[tuple[str, list[float]]]:
@@ -135,28 +133,31 @@ def _curves(rng: random.Random, epochs: int) -> Iterator[tuple[str, list[float]]
 
 
 def _run(rng: random.Random, number: int) -> NewRun:
+    spec = _spec(rng, number)
+    return NewRun(
+        name=spec["name"],
+        spec=spec,
+        dataset_sha256=DATASET,
+        epochs=spec["train"]["epochs"],
+        max_attempts=3,
+        queue=rng.choice(("default", "default", "night", "big")),
+        priority=rng.randrange(3),
+        tags=rng.sample(("base", "try", "night", "paper", "wide"), rng.randrange(3)),
+        uid=f"{rng.getrandbits(128):032x}",
+    )
+
+
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+    "sgd": {"momentum": 0.0},
+    "rmsprop": {"decay": 0.9},
+}
+
+
+def _spec(rng: random.Random, number: int) -> dict[str, Any]:
+    """A spec as it is resolved, with every default in it: some sixty keys."""
     optimizer = rng.choice(("adam", "adam", "adam", "sgd", "rmsprop"))
-    settings: dict[str, Any] = {"learning_rate": round(10 ** rng.uniform(-4.5, -1), 8)}
-    settings |= {
-        "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
-        "sgd": {"momentum": 0.0},
-        "rmsprop": {"decay": 0.9},
-    }[optimizer]
-    layers: list[dict[str, Any]] = []
-    for _ in range(rng.randint(1, 4)):
-        layers += [
-            {
-                "dense": {
-                    "units": rng.choice((16, 32, 64, 128, 256)),
-                    "activation": rng.choice(("relu", "tanh", "gelu")),
-                    "initializer": None,
-                    "bias": True,
-                }
-            },
-            {"dropout": {"rate": rng.choice((0.1, 0.2, 0.5))}},
-        ]
-    layers.append({"dense": {"units": 10, "activation": "linear", "initializer": None, "bias": True}})
-    spec = {
+    return {
         "version": 1,
         "name": f"net-{rng.randrange(50)}",
         "data": {
@@ -165,34 +166,31 @@ def _run(rng: random.Random, number: int) -> NewRun:
             "split": {"validation": 0.2, "test": 0.1, "stratify": True, "fold": 1},
             "scale": rng.choice(("minmax", "standard")),
         },
-        "network": layers,
+        "network": _network(rng),
         "loss": {"cross_entropy": {"label_smoothing": 0.0}},
-        "optimizer": {optimizer: settings},
+        "optimizer": {optimizer: {"learning_rate": round(10 ** rng.uniform(-4.5, -1), 8), **OPTIMIZERS[optimizer]}},
         "schedule": {rng.choice(("constant", "cosine")): {}},
         "metrics": ["accuracy", "f1"],
         "train": {
             "epochs": rng.choice((20, 30, 50, 100)),
             "batch_size": rng.choice((16, 32, 64, 128)),
-            "accumulate": 1,
-            "warmup": 0.0,
-            "l1": 0.0,
-            "l2": 0.0,
-            "freeze": [],
+            **{"accumulate": 1, "warmup": 0.0, "l1": 0.0, "l2": 0.0, "freeze": [], "threads": 1},
             "early_stopping": {"monitor": "val_loss", "patience": 8, "min_delta": 0.0},
-            "threads": 1,
         },
         "limits": {},
         "max_attempts": 3,
         "seed": number,
     }
-    tags = rng.sample(("base", "try", "night", "paper", "wide"), rng.randrange(3))
-    return NewRun(
-        name=spec["name"],
-        spec=spec,
-        dataset_sha256=DATASET,
-        epochs=20,
-        max_attempts=3,
-        queue=rng.choice(("default", "default", "night", "big")),
-        priority=rng.randrange(3),
-        tags=tags,
-    )
+
+
+def _network(rng: random.Random) -> list[dict[str, Any]]:
+    layers: list[dict[str, Any]] = []
+    for _ in range(rng.randint(1, 4)):
+        units = rng.choice((16, 32, 64, 128, 256))
+        layers.append(_dense(units, rng.choice(("relu", "tanh", "gelu"))))
+        layers.append({"dropout": {"rate": rng.choice((0.1, 0.2, 0.5))}})
+    return [*layers, _dense(10, "linear")]
+
+
+def _dense(units: int, activation: str) -> dict[str, Any]:
+    return {"dense": {"units": units, "activation": activation, "initializer": None, "bias": True}}

@@ -17,11 +17,14 @@ from importlib import metadata
 from pathlib import Path
 
 WIDTH = 100
+Budget = tuple[str, str, str, bool | None]  # what, measured, the budget, whether it is met
+VERDICTS = {True: "met", False: "NOT met", None: "unclear"}
 RESULTS = Path(__file__).parent / "RESULTS.md"
 INTRODUCTION = """# Results
 
-Written by `benchmarks/training.py`, `mnist.py`, `service.py` and `writers.py` with `--write`, and, what concerns chaos,
-by `python -m tests.chaos --write`; see [README.md](README.md) for what each number means. The good and the bad ones.
+Written by `benchmarks/training.py`, `mnist.py`, `service.py`, `history.py` and `writers.py` with `--write`, and, what
+concerns chaos, by `python -m tests.chaos --write`; see [README.md](README.md) for what each number means. The good and
+the bad ones.
 """
 
 
@@ -33,6 +36,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     rule = ["-" * (width - 1) + ":" if side else "-" * width for width, side in zip(widths, right, strict=True)]
     forms = [f"{{:{'>' if side else '<'}{width}}}" for width, side in zip(widths, right, strict=True)]
     return "\n".join("| " + " | ".join(forms).format(*line) + " |" for line in (lines[0], rule, *lines[1:]))
+
+
+def beside_budgets(budgets: Sequence[Budget]) -> str:
+    return table(["", "measured", "budget", ""], [[*row, VERDICTS[met]] for *row, met in budgets])
 
 
 def paragraph(text: str) -> str:

@@ -17,7 +17,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from benchmarks import bare, overhead, yards
-from benchmarks.report import circumstances, interruptible, paragraph, quantile, table, write_section
+from benchmarks.commands import PROGRAM, Command, timings
+from benchmarks.report import (
+    Budget,
+    beside_budgets,
+    circumstances,
+    interruptible,
+    paragraph,
+    quantile,
+    table,
+    write_section,
+)
 from service.client import Client
 from service.processes import spawn, stop, wait_until
 from service.queue import celery_app
@@ -28,7 +38,6 @@ from service.store.schema import upgrade
 from service.store.tables import State
 from tests import servers
 
-Budget = tuple[str, str, str, bool | None]  # what, measured, the budget, whether it is met
 SECTIONS = {
     "start": "Service: submit to first step",
     "many": "Service: many runs",
@@ -37,7 +46,6 @@ SECTIONS = {
     "cli": "Service: commands",
     "overhead": "Service: overhead",
 }
-VERDICTS = {True: "met", False: "NOT met", None: "unclear"}
 MANY = 10_000  # runs by one command
 CLEAR = 0.05  # where equal runs differ by a larger share, a ratio says nothing about 2 %
 
@@ -256,24 +264,14 @@ def drains(client: Client, number: int) -> tuple[str, list[Budget]]:
 
 def commands(number: int) -> tuple[str, list[Budget]]:
     """Wall time of whole commands, process start included."""
-    program, times = Path(sys.executable).parent / "trainyard", {}
     with yards.home() as folder:
         (folder / "wrong.yaml").write_text(yards.UNKNOWN_KEY)
-        every: dict[str, tuple[Sequence[str | Path], int]] = {
+        every: dict[str, Command] = {
             "python -c pass": ([sys.executable, "-c", "pass"], 0),
-            "trainyard --help": ([program, "--help"], 0),
-            "trainyard check, an unknown key": ([program, "check", folder / "wrong.yaml"], 2),
+            "trainyard --help": ([PROGRAM, "--help"], 0),
+            "trainyard check, an unknown key": ([PROGRAM, "check", folder / "wrong.yaml"], 2),
         }
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder), "PYTHONDONTWRITEBYTECODE": ""}
-        for turn in range(number + 1):
-            for name, (command, code) in every.items():
-                began = time.perf_counter()
-                done = subprocess.run(command, capture_output=True, check=False, env=environment)
-                seconds = time.perf_counter() - began
-                if done.returncode != code:
-                    raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.decode()}")
-                if turn:  # in the first one Python compiled what it imports
-                    times.setdefault(name, []).append(seconds)
+        times = timings(every, folder, number)
     rows = [[name, f"{statistics.median(values):.2f}", f"{max(values):.2f}"] for name, values in times.items()]
     medians = {name: statistics.median(values) for name, values in times.items()}
     text = f"Whole commands, {number} times in turns, s:"
@@ -320,9 +318,9 @@ def measure(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 def section(name: str, text: str, budgets: list[Budget]) -> tuple[str, str]:
-    rows = [[*row, VERDICTS[met]] for *row, met in budgets]
-    summary = table(["", "measured", "budget", ""], rows)
-    return SECTIONS[name], "\n\n".join([circumstances(["celery", "sqlalchemy", "numpy"]), summary, text])
+    return SECTIONS[name], "\n\n".join(
+        [circumstances(["celery", "sqlalchemy", "numpy"]), beside_budgets(budgets), text]
+    )
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from benchmarks.report import circumstances, interruptible, paragraph, quantile,
 from service.store import blobs, schema, transitions
 from service.store.clock import after
 from service.store.database import Database
+from service.store.submissions import NewRun
 from service.store.tables import Blob, Dataset, Metric, Outcome, Run
 from service.store.transitions import Claim, LeaseLost, Point, Progress
 from tests import servers
@@ -131,7 +132,7 @@ class Slot(Writer):
 
     def run(self) -> Log:
         while not self.over:
-            self.small(transitions.submit, name="load", spec={}, dataset_sha256=DATASET, epochs=EPOCHS, max_attempts=1)
+            self.small(transitions.submit, [NewRun("load", {}, DATASET, EPOCHS, max_attempts=1)])
             claim = self.small(transitions.claim, "default", "bench", os.getpid(), LEASE, {})
             self.train(claim)
             self.small(transitions.finish, claim.run_id, claim.attempt, Outcome.COMPLETED)
@@ -144,7 +145,7 @@ class Slot(Writer):
             if self.over:
                 break
             points = [Point(name, epoch, value_of(epoch), name.endswith("accuracy")) for name in METRICS]
-            self.record(claim, Progress(1, epoch, points, epoch * 100, epoch * 0.1))
+            self.record(claim, Progress(1, epoch, points, samples=epoch * 100, seconds=epoch * 0.1))
             self.log.epochs[claim.run_id] = epoch
             if time.monotonic() > self.save_at:
                 kept = self.save(claim, kept)

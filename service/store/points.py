@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Table, case, or_, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from service.store.bulk import upsert
 from service.store.tables import Metric, StepMetric, Summary
 
-METRICS, SUMMARIES = cast(Table, Metric.__table__), cast(Table, Summary.__table__)  # rows in bulk need no objects
+# Rows in bulk need no objects.
+METRICS, STEP_METRICS, SUMMARIES = (cast(Table, table.__table__) for table in (Metric, StepMetric, Summary))
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,11 @@ def store(session: Session, run_id: int, points: Sequence[Point]) -> None:
     """Store points of a run, in the caller's fenced transaction; one that is there already stays as it is."""
     if not points:
         return
-    upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    rows = [{"run_id": run_id, "name": p.name, "epoch": p.epoch, "value": p.value} for p in points]
-    keys = ["run_id", "name", "epoch"]
-    session.execute(upsert(METRICS).on_conflict_do_nothing(index_elements=keys), rows)
+    _insert(session, METRICS, "epoch", run_id, [(p.name, p.epoch, p.value) for p in points])
     for higher_is_better in (True, False):
         summaries = _summarise(run_id, [p for p in points if p.higher_is_better is higher_is_better])
         if summaries:
-            insertion = upsert(SUMMARIES)
+            insertion = upsert(session, SUMMARIES)
             new = insertion.excluded
             better = new.best > Summary.best if higher_is_better else new.best < Summary.best
             better = or_(Summary.best.is_(None), better)
@@ -60,28 +58,33 @@ def store(session: Session, run_id: int, points: Sequence[Point]) -> None:
                 "best": case((better, new.best), else_=Summary.best),
                 "best_epoch": case((better, new.best_epoch), else_=Summary.best_epoch),
             }
-            session.execute(insertion.on_conflict_do_update(index_elements=keys[:2], set_=changes), summaries)
+            session.execute(insertion.on_conflict_do_update(index_elements=["run_id", "name"], set_=changes), summaries)
 
 
 def store_steps(session: Session, run_id: int, points: Sequence[StepPoint]) -> None:
     """Store points of a run's steps, in the caller's fenced transaction; one that is there already stays as it is."""
     if not points:
         return
-    values = [None if math.isnan(p.value) else float(p.value) for p in points]  # as the type Number does
+    _insert(session, STEP_METRICS, "step", run_id, points)
+
+
+def _insert(session: Session, table: Table, place: str, run_id: int, rows: Sequence[tuple[str, int, float]]) -> None:
+    """Add name, place and value of those that are not there yet, as fast as each database takes them."""
+    into = f"INSERT INTO {table.name} (run_id, name, {place}, value)"
+    names, places, values = zip(*rows, strict=True)
+    values = tuple(None if math.isnan(value) else float(value) for value in values)  # as the type Number does
     if session.get_bind().dialect.name == "postgresql":
-        columns = {"names": [p.name for p in points], "steps": [p.step for p in points], "values": values}
-        session.execute(STEPS_AT_ONCE, {"run_id": run_id, **columns})
+        columns = {"names": list(names), "places": list(places), "values": list(values)}
+        session.execute(text(f"{into} {AT_ONCE}"), {"run_id": run_id, **columns})
     else:
-        rows = [(run_id, p.name, p.step, value) for p, value in zip(points, values, strict=True)]
-        session.connection().exec_driver_sql(STEPS_ONE_BY_ONE, rows)
+        each = [(run_id, *row) for row in zip(names, places, values, strict=True)]
+        session.connection().exec_driver_sql(f"{into} VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", each)
 
 
-INTO_STEPS = f"INSERT INTO {StepMetric.__tablename__} (run_id, name, step, value)"
-STEPS_ONE_BY_ONE = f"{INTO_STEPS} VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-STEPS_AT_ONCE = text(  # three parameters, however many rows
-    f"{INTO_STEPS} SELECT :run_id, name, step, value FROM unnest(CAST(:names AS text[]), CAST(:steps AS int[]), "
-    "CAST(:values AS double precision[])) AS point (name, step, value) ON CONFLICT DO NOTHING"
-)
+AT_ONCE = """
+    SELECT :run_id, point.* FROM unnest(CAST(:names AS text[]), CAST(:places AS int[]), CAST(:values AS float8[])) point
+    ON CONFLICT DO NOTHING
+"""  # four parameters, however many rows
 
 
 def _summarise(run_id: int, points: Sequence[Point]) -> list[dict[str, Any]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from typing import cast
 
-from sqlalchemy import Double, false, func, select, type_coerce, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Double, Table, false, func, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from service.errors import InputError
 from service.processes import alive
+from service.store.bulk import upsert
 from service.store.clock import now
 from service.store.records import WorkerRecord
 from service.store.tables import Run, State, Worker
@@ -55,10 +56,9 @@ def register(
         "name": name, "host": host, "pid": pid, "slots": 0, "wanted_slots": slots, "queues": list(queues),
         "state": READY, "wish": None, "metrics_url": metrics_url, "started": now(), "last_seen": now(),
     }  # fmt: skip
-    upsert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     changes = {key: value for key, value in values.items() if key != "name"}
     as_seen = (Worker.host == known.host) & (Worker.pid == known.pid) if known is not None else false()
-    insertion = upsert(Worker).values(values)
+    insertion = upsert(session, cast(Table, Worker.__table__)).values(values)
     taken = insertion.on_conflict_do_update(index_elements=["name"], set_=changes, where=as_seen).returning(Worker.name)
     if session.scalar(taken) is None:
         session.expire_all()
