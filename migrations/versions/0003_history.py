@@ -28,6 +28,7 @@ def upgrade() -> None:
     _move_specs(specs, paths, spec_keys)
     _index_spec_keys()
     _rework_runs()
+    _free_metrics()
     op.create_index("ix_summaries_last", "summaries", ["name", "last", "run_id"])
     op.create_index("ix_summaries_best", "summaries", ["name", "best", "run_id"])
     op.create_table(
@@ -49,7 +50,6 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("value", sa.Double(), nullable=True),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_step_metrics_run_id")),
         sa.PrimaryKeyConstraint("run_id", "name", "step", name=op.f("pk_step_metrics")),
         sqlite_with_rowid=False,
     )
@@ -111,6 +111,25 @@ def _move_specs(specs: sa.Table, paths: sa.Table, spec_keys: sa.Table) -> None:
         )
     if numbers and bind.dialect.name == "postgresql":
         bind.execute(sa.text("SELECT setval('paths_id_seq', :last)"), {"last": len(numbers)})
+
+
+def _free_metrics() -> None:
+    """Take the foreign key away, which SQLite does not do with a table that is there."""
+    if op.get_context().dialect.name == "postgresql":
+        op.drop_constraint(op.f("fk_metrics_run_id"), "metrics", type_="foreignkey")
+        return
+    op.create_table(
+        "new_metrics",
+        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("run_id", "name", "epoch", name=op.f("pk_metrics")),
+        sqlite_with_rowid=False,
+    )
+    op.execute("INSERT INTO new_metrics SELECT run_id, name, epoch, value FROM metrics ORDER BY run_id, name, epoch")
+    op.drop_table("metrics")
+    op.rename_table("new_metrics", "metrics")
 
 
 def _index_spec_keys() -> None:

@@ -74,7 +74,7 @@ def definitions(database, statement):
     foreign_key = r"(,?\s*CONSTRAINT \w+ FOREIGN KEY\s?\(\w+\))?\s*REFERENCES \w+ ?\(\w+\)"
     with database.read() as session:
         rows = session.execute(text(statement)).all()
-    found = [(name, re.sub(foreign_key, "", definition)) for name, definition in rows]
+    found = [(name, re.sub(foreign_key, "", definition).replace('"', "")) for name, definition in rows]
     return {name: sorted(filter(None, map(str.strip, re.split("[,()]", definition)))) for name, definition in found}
 
 
