@@ -21,10 +21,7 @@ MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 para
 
 
 def run(session: Session, run_id: int) -> RunRecord:
-    row = session.get(Run, run_id, populate_existing=True)
-    if row is None:
-        raise NoSuchRun(run_id)
-    return _records(session, [row])[0]
+    return some(session, [run_id])[0]
 
 
 def runs(
@@ -46,11 +43,42 @@ def runs(
 
 def some(session: Session, run_ids: Sequence[int]) -> list[RunRecord]:
     """These runs, in this order. Raises NoSuchRun."""
-    rows = {row.id: row for row in session.scalars(select(Run).where(Run.id.in_(run_ids)))}
+    rows = {row.id: row for row in session.execute(select(*COLUMNS).where(Run.id.in_(run_ids)))}
     for run_id in run_ids:
         if run_id not in rows:
             raise NoSuchRun(run_id)
-    return _records(session, [rows[run_id] for run_id in run_ids])
+    specs, tags, metrics = _specs(session, run_ids), _tags(session, run_ids), _summaries(session, run_ids)
+    records = []
+    for run_id in run_ids:
+        own = dict(zip(NAMES, rows[run_id], strict=True))
+        own |= {"state": State(own["state"]), "spec": specs[run_id], "tags": tuple(tags[run_id])}
+        records.append(RunRecord(**own, metrics=metrics[run_id]))
+    return records
+
+
+NAMES = [name for name in RunRecord.__dataclass_fields__ if name not in ("spec", "tags", "metrics")]
+COLUMNS = [getattr(Run, name) for name in NAMES]  # and no objects, which would cost twice as much
+
+
+def _specs(session: Session, run_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    rows = session.execute(select(Spec.run_id, Spec.document).where(Spec.run_id.in_(run_ids)))
+    return {row.run_id: row.document for row in rows}
+
+
+def _tags(session: Session, run_ids: Sequence[int]) -> dict[int, list[str]]:
+    tags: dict[int, list[str]] = defaultdict(list)
+    for run_id, tag in session.execute(select(Tag.run_id, Tag.tag).where(Tag.run_id.in_(run_ids)).order_by(Tag.tag)):
+        tags[run_id].append(tag)
+    return tags
+
+
+def _summaries(session: Session, run_ids: Sequence[int]) -> dict[int, dict[str, MetricSummary]]:
+    columns = (Summary.run_id, Summary.name, Summary.last, Summary.best, Summary.best_epoch)
+    found: dict[int, dict[str, MetricSummary]] = defaultdict(dict)
+    rows = session.execute(select(*columns).where(Summary.run_id.in_(run_ids)).order_by(Summary.name))
+    for run_id, name, last, best, best_epoch in rows:
+        found[run_id][name] = MetricSummary(last, best, best_epoch)
+    return found
 
 
 def values_of(
@@ -65,31 +93,6 @@ def values_of(
         )
     }
     return [found[run_id] for run_id in run_ids if run_id in found]
-
-
-def _records(session: Session, rows: Sequence[Run]) -> list[RunRecord]:
-    ids = [row.id for row in rows]
-    tags: dict[int, list[str]] = defaultdict(list)
-    for tag in session.scalars(select(Tag).where(Tag.run_id.in_(ids)).order_by(Tag.tag)):
-        tags[tag.run_id].append(tag.tag)
-    metrics: dict[int, dict[str, MetricSummary]] = defaultdict(dict)
-    for summary in session.scalars(select(Summary).where(Summary.run_id.in_(ids)).order_by(Summary.name)):
-        best = MetricSummary(last=summary.last, best=summary.best, best_epoch=summary.best_epoch)
-        metrics[summary.run_id][summary.name] = best
-    specs = {spec.run_id: spec.document for spec in session.scalars(select(Spec).where(Spec.run_id.in_(ids)))}
-    return [_record(row, specs[row.id], tags[row.id], metrics[row.id]) for row in rows]
-
-
-SAME = (  # in the row as in the record
-    "id", "name", "queue", "priority", "attempt", "epoch", "epochs", "created", "started", "finished", "worker",
-    "error", "dataset_sha256", "weights_sha256", "wish", "note", "cloned_from", "fine_tuned_from", "replay_of",
-    "imported_from",
-)  # fmt: skip
-
-
-def _record(row: Run, spec: dict[str, Any], tags: Sequence[str], metrics: dict[str, MetricSummary]) -> RunRecord:
-    same = {name: getattr(row, name) for name in SAME}
-    return RunRecord(state=State(row.state), spec=spec, tags=tuple(tags), metrics=metrics, **same)
 
 
 def origin(session: Session, run_id: int) -> dict[str, Any]:
