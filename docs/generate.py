@@ -196,7 +196,9 @@ def metrics() -> str:
     for title, sentence, families in (
         (
             "The yard",
-            "Read from the database at every scrape: restarts and lost processes do not change them.",
+            "Read from the database, which hears of everything, whatever becomes of workers and their processes. "
+            "Gauges are its truth; counters count what it has heard since the page started, and never fall when runs are "
+            "removed. Of queues and of workers a hundred each are named, the rest is summed under `(other)`.",
             _yard(),
         ),
         ("A worker", "Counted by the slots of one worker since it started.", _worker()),
@@ -233,7 +235,7 @@ def _worker() -> list[tuple[str, ...]]:
 
     counted = [part for part in vars(metrics).values() if isinstance(part, MetricWrapperBase)]
     families = [_family(family, part._labelnames) for part in counted for family in part.describe()]
-    return families + [_family(family, family._labelnames) for family in metrics.SlotsCollector().collect()]
+    return families + [_family(family, family._labelnames) for family in metrics.SlotsCollector(DOCS).collect()]
 
 
 def _family(family: Any, labels: Iterable[str]) -> tuple[str, ...]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from service.metrics.disk import disks
 from service.store.records import WorkerRecord
 
 
@@ -69,10 +71,11 @@ def count_epoch(samples: int, steps: int, seconds: float) -> None:
 
 
 class SlotsCollector(Collector):
-    """Slots by what they do, as the supervisor last heard of them."""
+    """Slots by what they do, as the supervisor last heard of them, and the disk that they write to."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
         self.record: WorkerRecord | None = None
+        self._home = home
 
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily("trainyard_slots", "Slots of this worker, by what they do.", labels=["state"])
@@ -80,12 +83,13 @@ class SlotsCollector(Collector):
             family.add_metric(["busy"], self.record.busy)
             family.add_metric(["idle"], max(0, self.record.slots - self.record.busy))
         yield family
+        yield from disks({"home": self._home})
 
 
 def registry(folder: str) -> tuple[CollectorRegistry, SlotsCollector]:
     """What a supervisor serves: the sums over its slots' files, and its slots."""
     made = CollectorRegistry()
     MultiProcessCollector(made, path=folder)  # type: ignore[no-untyped-call]
-    slots = SlotsCollector()
+    slots = SlotsCollector(Path(folder))
     made.register(slots)
     return made, slots

@@ -238,14 +238,15 @@ def counts(session: Session) -> dict[State, int]:
 
 
 def waiting(session: Session, *, claimable: bool = False) -> dict[str, tuple[int, float]]:
-    """For each queue with waiting runs: how many, and for how many seconds the oldest has waited.
+    """For each queue with waiting runs: how many, and for how many seconds the one that waits longest has waited,
+    since it was submitted or, if it has trained already, since it came back.
 
     `claimable`: only those that may be claimed now, not those that pause after a loss.
     """
-    oldest = type_coerce(now(), Double) - type_coerce(func.min(Run.created), Double)
+    oldest = type_coerce(now(), Double) - type_coerce(func.min(Run.not_before), Double)
     wanted = _QUEUED & (Run.not_before <= now()) if claimable else _QUEUED
     rows = session.execute(select(Run.queue, func.count(), oldest).where(wanted).group_by(Run.queue))
-    return {queue: (number, float(seconds)) for queue, number, seconds in rows}
+    return {queue: (number, max(0.0, float(seconds))) for queue, number, seconds in rows}
 
 
 _QUEUED = Run.state == literal_column(f"'{State.QUEUED}'")  # a literal, so that the partial index serves
@@ -287,16 +288,3 @@ def held_by(session: Session, worker: str) -> list[tuple[int, int, int]]:
         Attempt, (Attempt.run_id == Run.id) & (Attempt.number == Run.attempt)
     )
     return [(run_id, attempt, pid) for run_id, attempt, pid in session.execute(query.where(held))]
-
-
-def attempts_ended(session: Session) -> dict[str, int]:
-    """How many attempts ended with each outcome."""
-    rows = session.execute(
-        select(Attempt.outcome, func.count()).where(Attempt.outcome.is_not(None)).group_by(Attempt.outcome)
-    )
-    return {str(outcome): number for outcome, number in rows}
-
-
-def retries(session: Session) -> int:
-    """How many attempts were not the first of their run."""
-    return session.scalar(select(func.count()).select_from(Attempt).where(Attempt.number > 1)) or 0

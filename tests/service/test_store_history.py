@@ -87,7 +87,7 @@ def test_runs_are_counted_by_state(yard):
 
 def test_waiting_runs_are_told_by_queue_with_the_age_of_the_oldest(yard):
     old, _, _ = yard.submit(), yard.submit(), yard.submit(queue="night")
-    yard.set(old, created=after(-500))
+    yard.set(old, not_before=after(-500))
     yard.claimed(queue="busy")
     waiting = yard.ask(history.waiting)
     assert {queue: number for queue, (number, _) in waiting.items()} == {"default": 2, "night": 1}
