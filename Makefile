@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test check docs bench-training bench-service bench-history bench-writers chaos chaos-short clean
+.PHONY: demo test check docs boards bench-training bench-service bench-history bench-writers chaos chaos-short clean
 
 demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
@@ -12,14 +12,18 @@ demo: .venv/run  ## a yard, a real run, its result
 test: .venv/dev  ## all tests, in under five minutes
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
-check: .venv/dev  ## lint, types, docs
+check: .venv/dev  ## lint, types, docs, boards
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/grafana/make.py --check
 
 docs: .venv/dev  ## write the references that are made from the code
 	$(BIN)/python docs/generate.py
+
+boards: .venv/dev  ## write the Grafana boards
+	$(BIN)/python deploy/grafana/make.py
 
 bench-training: .venv/bench  ## training speed beside PyTorch, JAX and scikit-learn
 	$(BIN)/python benchmarks/training.py $(ARGS)

@@ -197,8 +197,8 @@ def metrics() -> str:
         (
             "The yard",
             "Read from the database, which hears of everything, whatever becomes of workers and their processes. "
-            "Gauges are its truth; counters count what it has heard since the page started, and never fall when runs are "
-            "removed. Of queues and of workers a hundred each are named, the rest is summed under `(other)`.",
+            "Gauges are its truth; counters count what it has heard since the page started, and do not fall when runs "
+            "are removed. Of queues and of workers a hundred each are named, the rest is summed under `(other)`.",
             _yard(),
         ),
         ("A worker", "Counted by the slots of one worker since it started.", _worker()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,15 +19,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from service import Client
+from tests.boards import ALERTS, DEPLOY, alert_expressions, alert_rules, board_expressions, equalities, selectors
 from tests.servers import eventually
 
 PROJECT = Path(__file__).parents[2]
-DEPLOY = PROJECT / "deploy"
-BOARDS = sorted((DEPLOY / "grafana/boards").glob("*.json"))
-ALERTS = DEPLOY / "alerts.yml"
 FROM_PROMETHEUS = {"up"}
 FROM_DISCOVERY = {"job", "instance", "worker"}  # labels that the scraped page does not have
-WORDS = {"and", "or", "unless", "bool"}
 
 
 def promtool(*arguments: str | Path, given: str = "") -> str:
@@ -81,32 +77,7 @@ def samples(pages: dict[str, str]) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def board_expressions() -> dict[str, str]:
-    """Of every panel of every board, with Grafana's own variables filled in."""
-    boards = {file.stem: json.loads(file.read_text()) for file in BOARDS}
-    return {
-        f"{name}, {panel['title']}, {target['refId']}": target["expr"].replace("$__rate_interval", "1m")
-        for name, board in boards.items()
-        for panel in board["panels"]
-        for target in panel["targets"]
-    }
-
-
-def alert_expressions() -> dict[str, str]:
-    return {
-        rule["alert"]: rule["expr"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]
-    }
-
-
-EXPRESSIONS = board_expressions() | alert_expressions()
-
-
-def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Every time series that an expression names, with the label values that it asks for."""
-    bare = re.sub(r"\[[^]]*\]|\b(by|without|on|ignoring|group_\w+) *\([^)]*\)|\boffset \w+", " ", expression)
-    for name, labels in re.findall(r"\b([a-zA-Z_:][\w:]*)\b(?! *\()(?:\{([^}]*)\})?", bare):
-        if name not in WORDS:
-            yield name, dict(re.findall(r'(\w+)="([^"]*)"', labels))
+EXPRESSIONS = board_expressions(worker="ada", queue=".*") | alert_expressions()
 
 
 @pytest.mark.parametrize("page", ["yard", "worker"])
@@ -135,7 +106,7 @@ def test_promtool_accepts_the_configuration_and_the_rules():
 
 
 def test_promtool_can_parse_every_expression_of_the_boards(tmp_path):
-    rules = [{"record": f"panel:{n}", "expr": text} for n, text in enumerate(board_expressions().values())]
+    rules = [{"record": f"panel:{n}", "expr": text} for n, text in enumerate(EXPRESSIONS.values())]
     file = tmp_path / "boards.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "boards", "rules": rules}]}))
     promtool("check", "rules", file)
@@ -149,52 +120,111 @@ def test_expressions_ask_for_what_is_there(samples, where):
         if name in FROM_PROMETHEUS:
             continue
         assert name in samples
-        wanted = {key: value for key, value in labels.items() if key not in FROM_DISCOVERY}
+        wanted = {key: value for key, value in equalities(labels).items() if key not in FROM_DISCOVERY}
         assert any(wanted.items() <= there.items() for there in samples[name]), (name, wanted)
 
 
 def test_the_reader_of_expressions_sees_every_name():
     text = 'sum by (a) (rate(x_total{s="b c", t!="d"}[5m])) / on () y offset 5m > 2 unless up{job="z"}'
-    assert list(selectors(text)) == [("x_total", {"s": "b c"}), ("y", {}), ("up", {"job": "z"})]
+    assert list(selectors(text)) == [("x_total", 's="b c", t!="d"'), ("y", ""), ("up", 'job="z"')]
+    assert equalities('s="b c", t!="d", u=~"e"') == {"s": "b c"}
 
 
+def test_the_boards_are_those_that_are_made():
+    check = [sys.executable, "deploy/grafana/make.py", "--check"]
+    result = subprocess.run(check, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])
+def test_every_alert_says_what_it_means_and_what_to_do(rule):
+    """In a section of its own, with the three questions somebody has at night."""
+    file, _, anchor = rule["annotations"]["runbook"].partition("#")
+    assert anchor == rule["alert"].lower()
+    sections = re.split(r"^## ", (PROJECT / file).read_text(), flags=re.MULTILINE)
+    (section,) = (text for text in sections if text.startswith(rule["alert"] + "\n"))
+    for part in ("**It means:**", "**Look at:**", "**Do:**"):
+        assert part in section, part
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["description"].endswith(".")
+
+
+YARD = 'instance="service:8750", job="yard"'
 HEALTHY = {
-    'up{job="yard", instance="service:8750"}': "1x40",
+    f"up{{{YARD}}}": "1x40",
     'up{job="worker", instance="w:9101", worker="w"}': "1x40",
     "trainyard_database_up": "1x40",
     "trainyard_broker_up": "1x40",
     'trainyard_queue_depth{queue="default"}': "3x40",
+    'trainyard_queue_depth{queue="night"}': "0x40",
     'trainyard_queue_oldest_seconds{queue="default"}': "100x40",
+    'trainyard_queue_slots{queue="default"}': "2x40",
+    'trainyard_queue_slots{queue="night"}': "0x40",
     'trainyard_workers{state="ready"}': "2x40",
     'trainyard_workers{state="gone"}': "1x40",
-    "trainyard_workers_set_aside": "0x40",
-    'trainyard_pool_slots{state="idle"}': "0x40",
+    'trainyard_worker_gone{worker="w"}': "0x40",
+    'trainyard_worker_set_aside{worker="w"}': "0x40",
+    "trainyard_leases_expired": "0x40",
+    'trainyard_attempts_ended_total{outcome="completed"}': "0+1x40",
+    'trainyard_attempts_ended_total{outcome="failed"}': "0x40",
     'trainyard_attempts_ended_total{outcome="lost"}': "0x40",
+    'trainyard_leases_lost_total{job="worker", instance="w:9101", worker="w"}': "0x40",
+    'trainyard_disk_bytes{job="yard", place="home"}': "1000x40",
+    'trainyard_disk_free_bytes{job="yard", place="home"}': "500x40",
 }
 TROUBLE = {
-    "YardDown": {'up{job="yard", instance="service:8750"}': "0x40"},
+    "YardDown": {f"up{{{YARD}}}": "0x40"},
     "DatabaseDown": {"trainyard_database_up": "0x40"},
     "BrokerDown": {"trainyard_broker_up": "0x40"},
-    "NoWorkerReady": {'trainyard_workers{state="ready"}': "0x40"},
-    "QueueNotServed": {
-        'trainyard_queue_oldest_seconds{queue="default"}': "700+60x40",
-        'trainyard_pool_slots{state="idle"}': "1x40",
-    },
-    "WorkerVanished": {'trainyard_workers{state="gone"}': "1x20 2x20"},
-    "WorkerSetAside": {"trainyard_workers_set_aside": "1x40"},
-    "AttemptsLost": {'trainyard_attempts_ended_total{outcome="lost"}': "0+1x40"},
+    "NoWorkerReady": {'trainyard_workers{state="ready"}': "0x40", 'trainyard_queue_slots{queue="default"}': "0x40"},
+    "NoSlotForQueue": {'trainyard_queue_depth{queue="night"}': "1x40"},
+    "OldestWaitsTooLong": {'trainyard_queue_oldest_seconds{queue="default"}': "3000+60x40"},
+    "WorkerGone": {'trainyard_worker_gone{worker="w"}': "0x20 1x20"},
+    "WorkerSetAside": {'trainyard_worker_set_aside{worker="w"}': "1x40"},
     "WorkerNotWatched": {'up{job="worker", instance="w:9101", worker="w"}': "0x40"},
+    "AttemptsLost": {'trainyard_attempts_ended_total{outcome="lost"}': "0+1x40"},
+    "LeasesLost": {'trainyard_leases_lost_total{job="worker", instance="w:9101", worker="w"}': "0+1x40"},
+    "LeasesNotTakenBack": {"trainyard_leases_expired": "2x40"},
+    "ManyRunsFail": {'trainyard_attempts_ended_total{outcome="failed"}': "0+3x40"},
+    "DiskNearlyFull": {'trainyard_disk_free_bytes{job="yard", place="home"}': "99x40"},
+}
+NO_TROUBLE_YET = {  # too little, too short, or somebody else's
+    "YardDown": {f"up{{{YARD}}}": "1x29 0x10"},
+    "DatabaseDown": {"trainyard_database_up": "1x29 0x10"},
+    "BrokerDown": {"trainyard_broker_up": "0x20 1x20"},
+    "NoWorkerReady": {'trainyard_workers{state="ready"}': "0x40", 'trainyard_queue_depth{queue="default"}': "0x40"},
+    "NoSlotForQueue": {'trainyard_queue_depth{queue="night"}': "0x27 1x13"},
+    "OldestWaitsTooLong": {'trainyard_queue_oldest_seconds{queue="default"}': "3600x40"},
+    "WorkerGone": {'trainyard_worker_gone{worker="w"}': "0x10 1x9 0x20"},
+    "WorkerSetAside": {'trainyard_worker_set_aside{worker="w"}': "1x29 0x10"},
+    "WorkerNotWatched": {'up{job="worker", instance="w:9101", worker="w"}': "1x28 0x12"},
+    "AttemptsLost": {'trainyard_attempts_ended_total{outcome="lost"}': "0x20 1x20"},
+    "LeasesLost": {'trainyard_leases_lost_total{job="worker", instance="w:9101", worker="w"}': "0x20 1x20"},
+    "LeasesNotTakenBack": {"trainyard_leases_expired": "0x27 2x13"},
+    "ManyRunsFail": {'trainyard_attempts_ended_total{outcome="failed"}': "0x10 4x40"},
+    "DiskNearlyFull": {'trainyard_disk_free_bytes{job="yard", place="home"}': "101x40"},
 }
 
 
-def test_there_is_a_case_of_trouble_for_every_alert():
-    assert set(TROUBLE) == set(alert_expressions())
+def test_there_is_a_case_of_trouble_and_one_of_almost_for_every_alert():
+    assert set(TROUBLE) == set(NO_TROUBLE_YET) == set(alert_expressions())
 
 
-def test_every_alert_fires_in_its_trouble_and_none_in_a_healthy_yard(tmp_path):
-    cases = [firing(name, HEALTHY | series, [name]) for name, series in TROUBLE.items()]
+def test_every_alert_fires_in_its_trouble_and_only_then(tmp_path):
+    cases = [firing("healthy", HEALTHY, [])]
+    cases += [firing(name, HEALTHY | series, [name]) for name, series in TROUBLE.items()]
+    cases += [firing(f"almost {name}", HEALTHY | series, []) for name, series in NO_TROUBLE_YET.items()]
     file = tmp_path / "test.yml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": [firing("healthy", HEALTHY, []), *cases]}))
+    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": cases}))
+    promtool("test", "rules", file)
+
+
+def test_a_page_that_starts_again_does_not_seem_to_lose_hundreds_of_attempts(tmp_path):
+    """The counters of a page begin with zero; had they begun with all attempts ever, hundreds would seem just lost."""
+    series = HEALTHY | {'trainyard_attempts_ended_total{outcome="lost"}': "800x20 1x20"}
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "tests": [firing("restart", series, [])]}))
     promtool("test", "rules", file)
 
 
