@@ -16,10 +16,11 @@ from service.metrics import pool
 from service.metrics.disk import disks
 from service.metrics.kept import Kept
 from service.metrics.ledger import Ledger
-from service.store import figures, space
-from service.store.figures import Sums
+from service.store import space, totals
+from service.store.database import Database
 from service.store.space import Space
 from service.store.tables import Outcome
+from service.store.totals import Sums
 
 SPACE_SECONDS = 60.0  # between two looks at how large everything is
 PARTS = ("metrics", "weights", "checkpoints", "datasets", "rest", "free")
@@ -30,6 +31,8 @@ class YardCollector(Collector):
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        file = Database(client.settings.database).file  # connects to nothing: whether it can be reached is asked later
+        self._places = {"home": client.settings.home} | ({"database": file.absolute().parent} if file else {})
         self._ledger = Ledger()
         self._sums = Kept(self._read_sums)
         self._space = Kept(self._read_space, SPACE_SECONDS)
@@ -46,8 +49,7 @@ class YardCollector(Collector):
             families = []
         yield GaugeMetricFamily("trainyard_database_up", "Whether the database answers.", value=bool(families))
         yield from families
-        home, file = self._client.settings.home, self._client.database.file
-        yield from disks({"home": home} | ({"database": file.absolute().parent} if file else {}))
+        yield from disks(self._places)
 
     def _from_database(self) -> Iterable[Metric]:
         workers = self._client.workers()  # never kept: whether the database answers is asked at every scrape
@@ -86,11 +88,11 @@ class YardCollector(Collector):
     def _read_sums(self) -> Sums:
         with self._client.database.read() as session:
             self._ledger.look(session)
-            return figures.sums(session)
+            return totals.sums(session)
 
     def _read_space(self) -> tuple[Space, int, int]:
         with self._client.database.read() as session:
-            return space.measure(session), *figures.stored(session)
+            return space.measure(session), *totals.stored(session)
 
 
 def _stored(measured: Space, datasets: int, blobs: int) -> Iterable[Metric]:

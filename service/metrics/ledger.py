@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
-from service.store import figures
-from service.store.figures import AttemptFigures
+from service.store import totals
 from service.store.tables import Outcome
+from service.store.totals import AttemptFigures
 
 OVERLAP = 15.0  # seconds that a transaction may take to commit after it has written the time of an end
 
@@ -33,10 +33,10 @@ class Ledger:
         self._looked = 0.0  # by the database's clock
 
     def look(self, session: Session) -> None:
-        at = figures.clock(session)
+        at = totals.clock(session)
         if self._seen is None:
             self._looked = at - (time.monotonic() - self._made)
-        found = figures.attempts(session, self._looked - OVERLAP)
+        found = totals.attempts(session, self._looked - OVERLAP)
         before = self._before(found) if self._seen is None else self._seen
         for attempt in found:
             self._count(attempt, before.get((attempt.run_id, attempt.number)))

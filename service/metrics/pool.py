@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from service.store.figures import Sums
 from service.store.records import WorkerRecord
+from service.store.totals import Sums
 
 MOST_NAMES = 100  # of queues and of workers each; Prometheus suffers from time series without end
 OTHERS = "(other)"  # no queue or worker can have this name

@@ -10,19 +10,20 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from service import Client
 from service.errors import Unreachable
 from service.metrics import pool, registry
 from service.metrics.kept import QUICK, REST, Kept
 from service.metrics.ledger import Ledger
-from service.store import figures, removal
+from service.store import removal, totals
 from service.store import workers as store
 from service.store.clock import after
-from service.store.figures import Sums
 from service.store.records import WorkerRecord
 from service.store.tables import Attempt, Outcome, Run, State
+from service.store.totals import Sums
+from tests.servers import free_port
 
 
 def lose(yard, claim):
@@ -111,7 +112,7 @@ def test_sums_tell_queues_apart_and_see_expired_leases(yard):
     expired = yard.claimed(queue="night")
     yard.expire(expired.run_id)
     yard.submit(queue="night")
-    sums = yard.ask(figures.sums)
+    sums = yard.ask(totals.sums)
     assert (sums.runs[State.QUEUED], sums.runs[State.RUNNING], sums.expired) == (2, 2, 1)
     assert {queue: number for queue, (number, _) in sums.waiting.items()} == {"night": 2}
     assert sums.training == {"default": 1, "night": 1}
@@ -121,7 +122,7 @@ def test_a_run_that_has_trained_waits_since_it_came_back(yard):
     claim = yard.claimed()
     yard.set(claim.run_id, created=after(-7200), not_before=after(-7200))
     yard.interrupt(claim)
-    (number, seconds) = yard.ask(figures.sums).waiting["default"]
+    (number, seconds) = yard.ask(totals.sums).waiting["default"]
     assert number == 1
     assert 0 <= seconds < 600
 
@@ -285,3 +286,32 @@ def test_the_page_tells_of_runs_workers_and_room(yard, tmp_path):
     assert told["trainyard_database_bytes", "rest"] > 0
     assert 0 < told["trainyard_disk_free_bytes", "home"] < told["trainyard_disk_bytes", "home"]
     assert (("trainyard_disk_bytes", "database") in told) == yard.database.url.startswith("sqlite")
+
+
+def test_a_database_that_is_away_is_told_with_whatever_needs_none(tmp_path):
+    client = Client(home=tmp_path, database_url=f"postgresql://nobody@127.0.0.1:{free_port()}/away")
+    client.__dict__["tickets"] = SimpleNamespace(ping=lambda: None)
+    page = generate_latest(registry(client)).decode()
+    assert "trainyard_database_up 0.0" in page
+    assert "trainyard_broker_up 1.0" in page
+    assert 'trainyard_disk_free_bytes{place="home"}' in page
+    assert "trainyard_runs" not in page
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_no_scrape_reads_every_attempt_or_every_row_of_a_run(yard):
+    """What is read whole is one index of the runs, for how many are in each state."""
+    said: list[str] = []
+
+    @event.listens_for(yard.database.engine, "before_cursor_execute")
+    def hear(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            plan = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            said.extend(row[-1] for row in plan)
+
+    yard.ask(totals.attempts, 0.0)
+    yard.ask(totals.sums)
+    assert any("ix_runs_finished" in line for line in said)
+    scans = [line for line in said if line.startswith("SCAN") and "VIRTUAL" not in line]
+    whole = [line for line in scans if not line.endswith(("USING COVERING INDEX ix_runs_state", "ix_runs_waiting"))]
+    assert whole == []
