@@ -21,7 +21,7 @@ from service.errors import InputError, TrainyardError
 from service.following import POLL_SECONDS
 from service.person import who
 from service.settings import Settings, load_settings
-from service.store import blobs, edits, history, pages, suspicion, transitions
+from service.store import blobs, edits, history, notices, pages, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.edits import Changes
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from service.comparison import Comparison
     from service.datasets import Dataset
     from service.evaluation import Evaluation
+    from service.notifications import Answer
     from service.portable import Imported
     from service.queue import Tickets
     from service.replaying import Replay
@@ -768,6 +769,24 @@ class Client:
     def counts(self) -> dict[State, int]:
         with self.database.read() as session:
             return history.counts(session)
+
+    def notify_test(self) -> dict[str, Answer]:
+        """Send an example of a notification by each channel that is set up here; returns what came of it.
+
+        Raises InputError if there is none.
+        """
+        from service import notifications
+
+        channels = notifications.channels(self.settings)
+        if not channels:
+            raise InputError("no notifications are set up here; set TRAINYARD_NOTIFY_URL or TRAINYARD_NOTIFY_COMMAND")
+        told = notifications.example()
+        return {channel: notifications.deliver(self.settings, channel, told) for channel in channels}
+
+    def undelivered(self) -> list[notices.Undelivered]:
+        """The notifications that wait, and those that were given up within the last week, by channel."""
+        with self.database.read() as session:
+            return notices.undelivered(session)
 
     def waiting(self) -> dict[str, tuple[int, float]]:
         """For each queue with waiting runs: how many, and how many seconds the oldest has waited."""

@@ -38,6 +38,7 @@ def examine(client: Client) -> list[Finding]:
         *_risks("broker", broker_risks(client.settings.broker)),
         *_page(client),
         _tried("workers", lambda: _workers(client)),
+        *_notifications(client),
     ]
 
 
@@ -115,3 +116,16 @@ def _workers(client: Client) -> Finding:
     if not live:
         return Finding(WARNING, "workers", "none runs; `trainyard up` or `trainyard workers start`")
     return Finding(OK, "workers", f"{len(live)} with {sum(worker.slots for worker in live)} slots")
+
+
+def _notifications(client: Client) -> list[Finding]:
+    """What could not be told, and whether what is to be told here can be trusted there."""
+    settings = client.settings
+    unsigned = "messages to TRAINYARD_NOTIFY_URL are not signed; set TRAINYARD_NOTIFY_SECRET"
+    findings = [Finding(WARNING, "notify", unsigned)] if settings.notify_url and not settings.notify_secret else []
+    try:
+        undelivered = client.undelivered()
+    except TrainyardError:
+        return findings  # that of the database has said it
+    failing = [channel for channel in undelivered if channel.given_up or channel.last_error]
+    return findings + [Finding(WARNING, "notify", channel.sentence) for channel in failing]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from service.errors import InputError
-from service.urls import check_broker, check_database
+from service.urls import check_broker, check_database, check_webhook
 
 LONGEST_SOCKET_PATH = 100  # sockaddr_un holds 104 bytes on macOS and 108 on Linux, the terminating zero included
 DAY = 86_400
+ENDS = ("completed", "failed", "cancelled")  # of a run
 
 
 class Settings(BaseSettings):
@@ -45,6 +47,15 @@ class Settings(BaseSettings):
         description="runs that a worker loses and others complete, after which it gets no more; 0: never",
     )
 
+    notify_url: str = Field(
+        "", repr=False, description="address that is sent a JSON message when a run ends; empty: none"
+    )
+    notify_secret: str = Field("", repr=False, description="secret that signs those messages; empty: unsigned")
+    notify_command: str = Field(
+        "", repr=False, description="command that a worker's machine runs when a run ends; empty: none"
+    )
+    notify_on: str = Field("completed,failed,cancelled", description="the ends of runs that are told, with commas")
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -68,6 +79,35 @@ class Settings(BaseSettings):
         if url:
             check_broker(url)
         return url
+
+    @field_validator("notify_url")
+    @classmethod
+    def _known_address(cls, url: str) -> str:
+        if url:
+            check_webhook(url)
+        return url
+
+    @field_validator("notify_command")
+    @classmethod
+    def _whole_command(cls, command: str) -> str:
+        try:
+            shlex.split(command)
+        except ValueError:
+            raise ValueError("a quotation mark in it is never closed") from None
+        return command
+
+    @field_validator("notify_on")
+    @classmethod
+    def _known_ends(cls, ends: str) -> str:
+        for end in filter(None, (end.strip() for end in ends.split(","))):
+            if end not in ENDS:
+                raise ValueError(f"a run cannot end as '{end}'; use {', '.join(ENDS)}")
+        return ends
+
+    @property
+    def notify_ends(self) -> tuple[str, ...]:
+        """The ends of runs that are told."""
+        return tuple(sorted({end.strip() for end in self.notify_on.split(",")} - {""}))
 
     @classmethod
     def settings_customise_sources(

@@ -43,6 +43,22 @@ def check_database(url: str) -> None:
         raise ValueError(f"{DATABASE}; {ESCAPES}")
 
 
+def check_webhook(url: str) -> None:
+    """Raise ValueError if it is no address that messages can be sent to."""
+    wanted = "use http://HOST/PATH or https://HOST/PATH"
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError(f"it is no URL; {wanted}")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"it is no URL; {wanted}")
+    if "@" in parts.netloc:
+        raise ValueError("a password in it would not be sent; messages are signed with notify_secret instead")
+
+
 def check_broker(url: str) -> None:
     """Raise ValueError if it is no URL, or several with semicolons, of a broker that Celery can use."""
     for part in url.split(";"):

@@ -11,7 +11,7 @@ import time
 
 from service.processes import alive
 from service.queue import MOST_TICKETS, Tickets
-from service.store import blobs, history, removal, suspicion, transitions
+from service.store import blobs, history, notices, removal, suspicion, transitions
 from service.store.database import Database, DatabaseUnreachable
 from service.store.transitions import LeaseLost
 from workers.exits import UNKNOWN, Exit, Exits
@@ -64,6 +64,7 @@ class Reconciler:
                 self._collect_after = time.monotonic() + COLLECT_SECONDS
                 removal.go_on(self._database)
                 blobs.collect(self._database)
+                self._tidy_notices()
         except DatabaseUnreachable:
             self._reap_after = time.monotonic() + self._lease_seconds
             raise
@@ -134,6 +135,12 @@ class Reconciler:
                 new = suspicion.set_aside(session, suspect.worker, suspect.evidence)
             if new:
                 log.warning("worker %s is set aside, it gets no more runs: %s", suspect.worker, suspect.evidence)
+
+    def _tidy_notices(self) -> None:
+        with self._database.write() as session:
+            given_up = notices.tidy(session)
+        if given_up:
+            log.warning("%d notifications could not be delivered for a day and are given up", given_up)
 
     def send_tickets(self) -> None:
         """Send as many tickets as runs wait; whatever became of those sent before."""

@@ -27,6 +27,7 @@ from service.store import workers as store
 from service.store.database import Database
 from service.store.transitions import LeaseLost
 from workers import metrics
+from workers.notifier import Notifier
 from workers.program import CeleryWorker
 from workers.reconcile import Reconciler
 from workers.watch import Watch, WorkerStuck
@@ -34,6 +35,7 @@ from workers.watch import Watch, WorkerStuck
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 30.0  # for the slots to save their work
+NOTIFY_SECONDS = 3.0  # for what has ended at the end to be told
 SOON_SECONDS = 0.2  # between looks at a pool that has not answered yet, or that shall say how a process ended
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -66,6 +68,7 @@ class Supervisor:
         self._database = Database(settings.database)
         self._tickets = Tickets(settings.broker)
         self._state = store.READY
+        self._notifier = Notifier(self._database, settings)
         self._celery: CeleryWorker | None = None
 
     def run(self) -> None:
@@ -103,6 +106,7 @@ class Supervisor:
                     raise
 
     def _work(self, metrics_folder: str) -> None:
+        self._notifier.start()
         environment = self._environment(metrics_folder)
         self._celery = CeleryWorker(f"{self.name}@trainyard", self._wanted_slots, self._queues, environment)
         self._watch = Watch(self._database, self.name, self._queues)
@@ -235,6 +239,7 @@ class Supervisor:
                     self._give_back(session, code)  # unless our name, and what is held by it, is another's by now
         except Unreachable as error:
             log.warning("%s", error)
+        self._notifier.end(NOTIFY_SECONDS)
 
     def _give_back(self, session: Session, code: int | None) -> None:
         """The runs that no slot gave back wait again, for no slot is left. It costs an attempt only where nobody told

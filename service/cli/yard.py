@@ -106,11 +106,12 @@ def status(json: JsonOption = False) -> None:
         "database": without_secrets(client.settings.database),
         "broker": without_secrets(broker),
     }
-    space = client.space()
+    space, undelivered = client.space(), client.undelivered()
     if json:
         queues = {name: {"waiting": number, "oldest_seconds": wait} for name, (number, wait) in waiting.items()}
         pool = [worker.json() for worker in workers]
-        print_json({**facts, "workers": pool, "queues": queues, "space": space.json()})
+        told = {u.channel: {"waiting": u.waiting, "given_up": u.given_up} for u in undelivered}
+        print_json({**facts, "workers": pool, "queues": queues, "notifications": told, "space": space.json()})
         return
     print_facts((name.replace("_", " "), value or "-") for name, value in facts.items())
     print()
@@ -121,6 +122,8 @@ def status(json: JsonOption = False) -> None:
         print(f"queue {name}: {number} waiting{oldest}")
     for worker in workers:
         print(f"worker {worker.name}: {worker.state}, {worker.busy} of {worker.slots} slots busy")
+    for channel in undelivered:
+        print(channel.sentence)
     print()
     _show_space(space)
 

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from service.store.clock import Timestamp, now
 
-SCHEMA = "0003"  # the newest migration, known here so that a command need not load Alembic to see that all is well
+SCHEMA = "0004"  # the newest migration, known here so that a command need not load Alembic to see that all is well
 Json = JSON().with_variant(JSONB(), "postgresql")
 Sorted = String().with_variant(String(collation="C"), "postgresql")  # an index serves one order: by the characters
 Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
@@ -333,3 +333,33 @@ class Worker(Base):
     metrics_url: Mapped[str | None]
     started: Mapped[datetime] = mapped_column(default=now())
     last_seen: Mapped[datetime] = mapped_column(default=now())
+
+
+class Channel(Base):
+    """A way of telling that some worker serves, and an end of runs that is to be told there."""
+
+    __tablename__ = "channels"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # webhook or command
+    event: Mapped[str] = mapped_column(primary_key=True)  # completed, failed or cancelled
+    last_seen: Mapped[datetime] = mapped_column(default=now())
+
+
+class Notice(Base):
+    """The end of a run that a channel has still to be told of. It keeps what a retry of the run would change."""
+
+    __tablename__ = "notices"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - the number is part of the delivery's id
+
+    id: Mapped[int] = mapped_column(Big, primary_key=True)
+    channel: Mapped[str]
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    event: Mapped[str]
+    at: Mapped[datetime]
+    attempt: Mapped[int]
+    worker: Mapped[str | None]
+    error: Mapped[str | None]
+    tries: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime] = mapped_column(default=now())  # for the next try; a claim moves it
+    given_up: Mapped[datetime | None]
+    last_error: Mapped[str | None]

@@ -11,6 +11,8 @@
     resume    paused  ->  queued; a running run that was asked to pause no longer is
     retry     failed | cancelled -> queued
 
+Whatever ends a run notes that in the same transaction for those who want to be told: `service.store.notices`.
+
 Runs that have ended are removed by `service.store.removal`; one that was asked to go is retried no more.
 
 `record`, `finish`, `interrupt` and `lose` are fenced by the attempt's number and raise LeaseLost when it is stale. What
@@ -44,7 +46,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, TrainyardError
-from service.store import points, removal, submissions
+from service.store import notices, points, removal, submissions
 from service.store.clock import after, now
 from service.store.points import Point, StepPoint
 from service.store.submissions import NewRun
@@ -254,6 +256,7 @@ def finish(
         values |= asdict(weights)
     if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is not None:
         _end_attempt(session, run_id, attempt, outcome, error or reason)
+        notices.add(session, [run_id])
     elif not _ended_so(session, run_id, attempt, outcome):
         raise LeaseLost(run_id, attempt)
 
@@ -308,6 +311,8 @@ def _give_back(
         if outcome is Outcome.INTERRUPTED and found == State.PAUSED:
             outcome = Outcome.PAUSED
         _end_attempt(session, run_id, attempt, outcome, reason, exit_signal)
+        if State(found).ended:
+            notices.add(session, [run_id])
     elif _ended_so(session, run_id, attempt, outcome, *([Outcome.PAUSED] if outcome is Outcome.INTERRUPTED else [])):
         found = _state(session, run_id)
     else:
@@ -354,7 +359,10 @@ def cancel(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
         "finished": case((waiting, type_coerce(now(), Double)), else_=None),
         "wish": case((waiting, None), else_=Wish.CANCEL),
     }
-    return _ask(session, which, (State.QUEUED, State.PAUSED, State.RUNNING), changes)
+    asked = _ask(session, which, (State.QUEUED, State.PAUSED, State.RUNNING), changes)
+    if cancelled := [run_id for run_id, state in asked.items() if state is State.CANCELLED]:
+        notices.add(session, sorted(cancelled))
+    return asked
 
 
 def pause(session: Session, which: ColumnElement[bool]) -> dict[int, State]:

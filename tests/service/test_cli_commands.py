@@ -42,7 +42,7 @@ ATTEMPT = {
 }  # fmt: skip
 WORKER = {"name", "host", "slots", "busy", "queues", "state", "last_seen"}
 WORKER_MORE = {"pid", "silent_seconds", "metrics_url", "set_aside"}
-YARD = {"state", "web_url", "database", "broker", "workers", "queues", "space"}
+YARD = {"state", "web_url", "database", "broker", "workers", "queues", "notifications", "space"}
 FLOWERS = ROOT / "examples" / "flowers.csv"
 CLOSED = "redis://:hunter2@127.0.0.1:1/0"
 

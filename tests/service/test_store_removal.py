@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from service.store import blobs, removal, transitions
+from service.store import blobs, notices, removal, transitions
 from service.store.points import Point
 from service.store.removal import NotEnded, ParentGone, Removed
 from service.store.tables import Base, Blob, Chunk, Dataset, Edit, Outcome, Run, State, StepMetric, Wish
@@ -24,6 +24,7 @@ def stage(yard, size=10):
 
 def full(yard, outcome=Outcome.COMPLETED, **changes: Any) -> int:
     """A run that has ended and has something in every table."""
+    yard.do(notices.announce, ["webhook"], list(removal.ENDED))
     claim = yard.claimed(tags=["try"], **changes)
     yard.record(claim, *POINTS, epoch=5, checkpoint_id=stage(yard))
     yard.record(claim, epoch=6, checkpoint_id=stage(yard))
