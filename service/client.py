@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from service.retention import Pruned
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
+    from service.store.glance import Glance
     from service.store.removal import Removed
     from service.store.space import Space
     from service.store.statistics import Group
@@ -769,6 +770,13 @@ class Client:
     def counts(self) -> dict[State, int]:
         with self.database.read() as session:
             return history.counts(session)
+
+    def glance(self) -> Glance:
+        """What goes on just now: workers, queues, what trains and how fast, what is next, what ended last."""
+        from service.store.glance import glance
+
+        with self.database.read() as session:
+            return glance(session, self.settings.lease_seconds)
 
     def notify_test(self) -> dict[str, Answer]:
         """Send an example of a notification by each channel that is set up here; returns what came of it.

@@ -81,6 +81,11 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def thousands(value: float) -> str:
+    """950, 12k, 1.4M: for rates."""
+    return f"{value / 1e6:.1f}M" if value >= 1e6 else f"{value / 1e3:.0f}k" if value >= 1e4 else f"{value:.0f}"
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """12 to 511, 513, 520 to 1012"""
     found: list[list[int]] = []

@@ -43,6 +43,10 @@ class Ending:
         select.select([self._reader], [], [], seconds)
         return self.asked is not None
 
+    def fileno(self) -> int:
+        """For `select`, beside other files: it can be read once the program is to end."""
+        return self._reader
+
     def leave(self) -> None:
         """The last thing of all: whoever asks from now on asks one that has ended, and must not turn that into a death.
         (Python gives signals their deadly meaning back while it tidies up.)"""

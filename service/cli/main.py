@@ -12,6 +12,7 @@ from service.cli import context, db, evaluate, lr_find, notify, runs, workers, y
 from service.cli.context import GridOption, JsonOption, RunArgument, SetOption, SpecArgument, SpecsArgument
 from service.cli.edge import translated
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
+from service.cli.top.command import top
 from service.display import memory_here, size
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def predict(
 
 
 app.command()(evaluate.evaluate)
+app.command()(top)
 app.command()(lr_find.lr_find)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from service.display import duration, judged_by, number
+from service.display import duration, judged_by, number, thousands
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -63,7 +63,7 @@ def _facts(client: Client, run: RunRecord) -> str:
     facts = [f"{short} {number(run.metrics[name].last)}" for name, short in names.items()]
     attempt = client.attempts(run.id)[-1]
     if attempt.seconds and attempt.epoch:
-        facts.append(f"{_thousands(attempt.samples / attempt.seconds)}/s")
+        facts.append(f"{thousands(attempt.samples / attempt.seconds)}/s")
         done = attempt.epoch - (attempt.first_epoch or 1) + 1
         if not run.state.ended and done > 0:
             facts.append(f"{duration(attempt.seconds / done * (run.epochs - run.epoch))} left")
@@ -75,7 +75,3 @@ def _shown(run: RunRecord) -> dict[str, str]:
     judge = judged_by(run)
     metric = {} if judge == "loss" else {f"val_{judge}": SHORT.get(judge, judge)}
     return {"loss": "loss", "val_loss": "val"} | metric
-
-
-def _thousands(value: float) -> str:
-    return f"{value / 1e6:.1f}M" if value >= 1e6 else f"{value / 1e3:.0f}k" if value >= 1e4 else f"{value:.0f}"
