@@ -15,7 +15,7 @@ from service.store.glance import Glance, Pace
 from service.store.records import RunRecord, WorkerRecord
 
 NARROW = 120  # columns, below which bars are short
-KEYS = "q quit · ↑↓ or j k select · enter details · c cancel · p pause or resume · ? help"
+KEYS = "q quit · ↑↓ select · enter details · c cancel · p pause · ? help"
 HELP = (
     ("↑ ↓  k j", "select the run above, below"),
     ("g G", "the first, the last"),
@@ -190,7 +190,7 @@ def _totals(glance: Glance, width: int) -> list[Text]:
     told = [
         f"{busy} of {slots} slots busy", f"{glance.running_number} running", f"{waiting} waiting",
         *([f"{glance.paused_number} paused"] if glance.paused_number else []),
-        *([f"{thousands(rate)} samples/s"] if rate else []),
+        *([f"{thousands(rate)}/s"] if rate else []),
     ]  # fmt: skip
     pool = bar(busy / slots if slots else 0.0, 10 if width < NARROW else 20)
     served = {queue for worker in live for queue in worker.queues}
@@ -245,11 +245,11 @@ def _section_of_runs(glance: Glance, wide: bool) -> Section:
 def _progress(run: RunRecord, width: int) -> Text:
     if run.state == "queued":
         return Text(f"waits in {run.queue}" + (f", {run.priority:+d}" if run.priority else ""), style=COLOURS["queued"])
-    wish = {"cancel": " stops", "pause": " pauses"}.get(run.wish or "", "")
-    told = Text.assemble(bar(run.epoch / run.epochs, width), f" {run.epoch}/{run.epochs}", (wish, "yellow"))
     if run.state == "paused":
-        told = Text(f"paused at {run.epoch}/{run.epochs}", style=COLOURS["paused"])
-    return told
+        return Text(f"paused at {run.epoch}/{run.epochs}", style=COLOURS["paused"])
+    wish = {"cancel": " stops", "pause": " pauses"}.get(run.wish or "", "")
+    done = bar(run.epoch / run.epochs, width - len(wish))
+    return Text.assemble(done, f" {run.epoch}/{run.epochs}", (wish, "yellow"))
 
 
 def _metric(run: RunRecord, wide: bool) -> str:
@@ -270,8 +270,8 @@ def _left(pace: Pace) -> str:
 
 def _section_of_workers(glance: Glance, wide: bool) -> Section:
     columns = [
-        Column("WORKER", 20 if wide else 14), Column("STATE", 9), Column("SLOTS", 7, right=True), Column("TRAINS"),
-        Column("RATE", 7, right=True), Column("LEFT", 7, right=True), Column("SEEN", 7, right=True),
+        Column("WORKER", 20 if wide else 12), Column("STATE", 9), Column("SLOTS", 5, right=True), Column("TRAINS"),
+        Column("RATE", 6, right=True), Column("LEFT", 7, right=True), Column("SEEN", 6, right=True),
     ]  # fmt: skip
     section = Section(columns)
     for worker in glance.workers:
@@ -286,7 +286,7 @@ def _worker(glance: Glance, worker: WorkerRecord) -> list[Text | str]:
     rates = [pace.samples_per_second for pace in paces if pace.samples_per_second]
     lefts = [pace.seconds_left for pace in paces if pace.seconds_left is not None]
     state = "set aside" if worker.set_aside and worker.live else worker.state
-    trains = Text("  ").join(Text.assemble(f"{run.id} ", bar(run.epoch / run.epochs, 5)) for run in held)
+    trains = Text("  ").join(Text.assemble(f"{run.id} ", bar(run.epoch / run.epochs, 4)) for run in held)
     pool = Pace(sum(rates) or None, max(lefts, default=None))
     return [
         worker.name, Text(state, style=COLOURS.get(state, "")), f"{worker.busy}/{worker.slots}", trains,
@@ -365,7 +365,7 @@ def _row(columns: Sequence[Column], cells: Sequence[Text | str], width: int) -> 
     fixed = sum(column.width for column in columns) + 2 * (len(columns) - 1)
     shared = [column for column in columns if not column.width]
     left = max(0, width - fixed)
-    line = Text(end="")
+    line = Text()
     for place, (column, cell) in enumerate(zip(columns, cells, strict=True)):
         text = cell.copy() if isinstance(cell, Text) else Text(_one_line(cell))
         wide = column.width or max(4, left // max(1, len(shared)))
