@@ -779,20 +779,20 @@ class Client:
             return glance(session, self.settings.lease_seconds)
 
     def notify_test(self) -> dict[str, Answer]:
-        """Send an example of a notification by each channel that is set up here; returns what came of it.
+        """Send an example of a notification to each subscriber that is set up here; returns what came of it.
 
         Raises InputError if there is none.
         """
         from service import notifications
 
-        channels = notifications.channels(self.settings)
-        if not channels:
+        subscribers = notifications.subscribers(self.settings)
+        if not subscribers:
             raise InputError("no notifications are set up here; set TRAINYARD_NOTIFY_URL or TRAINYARD_NOTIFY_COMMAND")
         told = notifications.example()
-        return {channel: notifications.deliver(self.settings, channel, told) for channel in channels}
+        return {subscriber: notifications.deliver(self.settings, subscriber, told) for subscriber in subscribers}
 
     def undelivered(self) -> list[notices.Undelivered]:
-        """The notifications that wait, and those that were given up within the last week, by channel."""
+        """The notifications that wait, and those that were given up within the last week, by subscriber."""
         with self.database.read() as session:
             return notices.undelivered(session)
 

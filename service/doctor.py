@@ -127,5 +127,5 @@ def _notifications(client: Client) -> list[Finding]:
         undelivered = client.undelivered()
     except TrainyardError:
         return findings  # that of the database has said it
-    failing = [channel for channel in undelivered if channel.given_up or channel.last_error]
-    return findings + [Finding(WARNING, "notify", channel.sentence) for channel in failing]
+    failing = [subscriber for subscriber in undelivered if subscriber.given_up or subscriber.last_error]
+    return findings + [Finding(WARNING, "notify", subscriber.sentence) for subscriber in failing]

@@ -48,10 +48,10 @@ class Answer:
     sentence: str
 
 
-def channels(settings: Settings) -> list[str]:
+def subscribers(settings: Settings) -> list[str]:
     """The ways of telling that are set up here."""
     there = {WEBHOOK: settings.notify_url, COMMAND: settings.notify_command}
-    return [channel for channel, set_up in there.items() if set_up]
+    return [subscriber for subscriber, set_up in there.items() if set_up]
 
 
 def message(notice: Claimed, run: RunRecord, web_url: str | None) -> dict[str, Any]:
@@ -78,10 +78,10 @@ def example() -> dict[str, Any]:
     return {"event": "test", "delivery": f"test-{time.time_ns()}", **run, "url": None}
 
 
-def deliver(settings: Settings, channel: str, told: Mapping[str, Any]) -> Answer:
+def deliver(settings: Settings, subscriber: str, told: Mapping[str, Any]) -> Answer:
     """Send one message, now; takes no longer than ANSWER_SECONDS or COMMAND_SECONDS, and raises nothing."""
     body = json.dumps(told, allow_nan=False).encode()
-    if channel == WEBHOOK:
+    if subscriber == WEBHOOK:
         return _post(settings.notify_url, headers(told, body, settings.notify_secret), body)
     return _run(settings.notify_command, body)
 
@@ -141,7 +141,8 @@ def _exchange(request: urllib.request.Request, host: str | None) -> Answer:
     except TimeoutError:
         return Answer(False, f"{host} did not answer within {ANSWER_SECONDS:g} s")
     except urllib.error.URLError as error:
-        return Answer(False, f"{host} cannot be reached: {error.reason}")
+        reason = getattr(error.reason, "strerror", None) or error.reason
+        return Answer(False, f"{host} cannot be reached: {reason}")
     except (OSError, HTTPException) as error:
         return Answer(False, f"{host} did not answer in HTTP: {type(error).__name__}")
 

@@ -28,20 +28,20 @@ LIMITS = {
 
 
 class Notifier:
-    """Without a channel in the settings it does nothing."""
+    """Without a subscriber in the settings it does nothing."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._channels = notifications.channels(settings)
+        self._subscribers = notifications.subscribers(settings)
         self._events = [State(end) for end in settings.notify_ends]
         self._announce_after = 0.0
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._work, name="notifier", daemon=True)
 
     def start(self) -> None:
-        """Announce the channels, so that whatever ends from now on is noted, and begin to deliver."""
-        if self._channels:
+        """Announce the subscribers, so that whatever ends from now on is noted, and begin to deliver."""
+        if self._subscribers:
             self.announce()
             self._thread.start()
 
@@ -54,7 +54,7 @@ class Notifier:
     def announce(self) -> None:
         self._announce_after = time.monotonic() + ANNOUNCE_SECONDS
         with self._database.write() as session:
-            notices.announce(session, self._channels, self._events)
+            notices.announce(session, self._subscribers, self._events)
 
     def _work(self) -> None:
         while not self._ends.wait(self._settings.heartbeat_seconds):
@@ -72,32 +72,32 @@ class Notifier:
             log.exception("notifications could not be delivered; trying again")
 
     def deliver(self) -> int:
-        """Everything that is due, channel by channel; one that fails rests until the next round. Returns how many
+        """Everything that is due, subscriber by subscriber; one that fails rests until the next round. Returns how many
         were delivered."""
         number = 0
-        for channel in self._channels:
-            while self._deliver_one(channel):
+        for subscriber in self._subscribers:
+            while self._deliver_one(subscriber):
                 number += 1
         return number
 
-    def _deliver_one(self, channel: str) -> bool:
+    def _deliver_one(self, subscriber: str) -> bool:
         """False: nothing is due, or it failed."""
         with self._database.read() as session:
-            if not notices.due(session, [channel]):
+            if not notices.due(session, [subscriber]):
                 return False
         with self._database.write() as session:
-            notice = notices.claim(session, [channel], LIMITS[channel] + SPARE_SECONDS)
+            notice = notices.claim(session, [subscriber], LIMITS[subscriber] + SPARE_SECONDS)
             if notice is None:
                 return False
             run = history.run(session, notice.run_id)
         yard = running(self._settings)
         told = notifications.message(notice, run, yard.web_url if yard else None)
-        answer = notifications.deliver(self._settings, channel, told)
+        answer = notifications.deliver(self._settings, subscriber, told)
         with self._database.write() as session:
             if answer.good:
                 notices.delivered(session, notice)
             else:
                 notices.failed(session, notice, answer.sentence)
         if not answer.good:
-            log.warning("run %d: the %s failed (try %d): %s", run.id, channel, notice.tries, answer.sentence)
+            log.warning("run %d: the %s failed (try %d): %s", run.id, subscriber, notice.tries, answer.sentence)
         return answer.good

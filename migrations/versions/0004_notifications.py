@@ -11,16 +11,16 @@ Big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_table(
-        "channels",
+        "subscribers",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("event", sa.String(), nullable=False),
         sa.Column("last_seen", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("name", "event", name=op.f("pk_channels")),
+        sa.PrimaryKeyConstraint("name", "event", name=op.f("pk_subscribers")),
     )
     op.create_table(
         "notices",
         sa.Column("id", Big, nullable=False),
-        sa.Column("channel", sa.String(), nullable=False),
+        sa.Column("subscriber", sa.String(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
         sa.Column("event", sa.String(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),

@@ -22,7 +22,7 @@ def test() -> None:
     Example: trainyard notify test
     """
     answers = context.client().notify_test()
-    rows = ((channel, "ok" if answer.good else "wrong", answer.sentence) for channel, answer in answers.items())
-    print_table(["CHANNEL", "", "~ANSWER"], rows)
+    rows = ((subscriber, "ok" if answer.good else "wrong", answer.sentence) for subscriber, answer in answers.items())
+    print_table(["TO", "", "~ANSWER"], rows)
     if not all(answer.good for answer in answers.values()):
         raise typer.Exit(1)

@@ -110,7 +110,7 @@ def status(json: JsonOption = False) -> None:
     if json:
         queues = {name: {"waiting": number, "oldest_seconds": wait} for name, (number, wait) in waiting.items()}
         pool = [worker.json() for worker in workers]
-        told = {u.channel: {"waiting": u.waiting, "given_up": u.given_up} for u in undelivered}
+        told = {u.subscriber: {"waiting": u.waiting, "given_up": u.given_up} for u in undelivered}
         print_json({**facts, "workers": pool, "queues": queues, "notifications": told, "space": space.json()})
         return
     print_facts((name.replace("_", " "), value or "-") for name, value in facts.items())
@@ -122,8 +122,8 @@ def status(json: JsonOption = False) -> None:
         print(f"queue {name}: {number} waiting{oldest}")
     for worker in workers:
         print(f"worker {worker.name}: {worker.state}, {worker.busy} of {worker.slots} slots busy")
-    for channel in undelivered:
-        print(channel.sentence)
+    for subscriber in undelivered:
+        print(subscriber.sentence)
     print()
     _show_space(space)
 

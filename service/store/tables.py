@@ -335,10 +335,10 @@ class Worker(Base):
     last_seen: Mapped[datetime] = mapped_column(default=now())
 
 
-class Channel(Base):
-    """A way of telling that some worker serves, and an end of runs that is to be told there."""
+class Subscriber(Base):
+    """What some worker delivers to, a webhook or a command, and an end of runs that is to be told there."""
 
-    __tablename__ = "channels"
+    __tablename__ = "subscribers"
 
     name: Mapped[str] = mapped_column(primary_key=True)  # webhook or command
     event: Mapped[str] = mapped_column(primary_key=True)  # completed, failed or cancelled
@@ -346,13 +346,13 @@ class Channel(Base):
 
 
 class Notice(Base):
-    """The end of a run that a channel has still to be told of. It keeps what a retry of the run would change."""
+    """The end of a run that a subscriber has still to be told of. It keeps what a retry of the run would change."""
 
     __tablename__ = "notices"
     __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - the number is part of the delivery's id
 
     id: Mapped[int] = mapped_column(Big, primary_key=True)
-    channel: Mapped[str]
+    subscriber: Mapped[str]
     run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
     event: Mapped[str]
     at: Mapped[datetime]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.server
 import json
 import logging
 import os
@@ -14,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,66 +23,15 @@ from service.errors import InputError
 from service.settings import Settings, load_settings
 from service.store import notices, transitions
 from service.store.clock import after
-from service.store.tables import Channel, Notice, Outcome, Run, State
+from service.store.tables import Notice, Outcome, Run, State, Subscriber
+from tests.receivers import KEY as SECRET
+from tests.receivers import Receiver, serving
 from tests.yard import ROOT, clean_environment
 from workers.notifier import Notifier
 from workers.reconcile import Reconciler
 
-SECRET = "hunter2"
 DAY = 86_400.0
 ONE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-
-
-class Receiver:
-    """A real HTTP server: what it got, and what it answers next."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[dict[str, str], bytes]] = []
-        self.answers: list[Any] = []  # a status, or a function that is called before it answers 200
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((dict(self.headers), body))
-                answer = receiver.answers.pop(0) if receiver.answers else 200
-                if callable(answer):
-                    answer(self)
-                    answer = 200
-                self.send_response(answer)
-                if answer == 302:
-                    self.send_header("Location", receiver.url)
-                self.end_headers()
-                self.wfile.write(b"no room today\n" if answer == 507 else b"")
-
-            do_GET = do_POST
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-            def handle(self) -> None:
-                try:
-                    super().handle()
-                except OSError:  # the sender has been killed
-                    self.close_connection = True
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?key={SECRET}"
-
-    @property
-    def told(self) -> list[dict[str, Any]]:
-        return [json.loads(body) for _, body in self.got]
-
-
-@contextmanager
-def serving() -> Iterator[Receiver]:
-    receiver = Receiver()
-    thread = threading.Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield receiver
-    receiver.server.shutdown()
-    thread.join()
-    receiver.server.server_close()
 
 
 @pytest.fixture
@@ -294,7 +241,8 @@ def test_a_server_that_dribbles_or_is_not_there_costs_no_more_than_the_limit(her
     ended.set()
     assert answer == notifications.Answer(False, "127.0.0.1 did not answer within 0.3 s")
     closed = settings(here, notify_url="http://127.0.0.1:1/")
-    assert "cannot be reached" in notifications.deliver(closed, "webhook", notifications.example()).sentence
+    answer = notifications.deliver(closed, "webhook", notifications.example())
+    assert answer.sentence == "127.0.0.1 cannot be reached: Connection refused"
 
 
 @ONE
@@ -362,7 +310,7 @@ def test_a_command_that_succeeded_is_not_run_again_because_the_webhook_failed(he
 # Many, and the end of it
 
 
-def test_a_thousand_runs_that_are_cancelled_at_once_are_noted_once_for_each_channel(here, receiver):
+def test_a_thousand_runs_that_are_cancelled_at_once_are_noted_once_for_each_subscriber(here, receiver):
     notifier(here, notify_url=receiver.url, notify_command="true")
     here.client.submit_many(here.file, grid={"seed": range(1, 1001)}, queue=here.queue)
     with here.database.write() as session:
@@ -381,8 +329,8 @@ def test_after_a_day_it_is_given_up_and_told_and_after_a_week_forgotten(here, re
     reconciler = Reconciler(here.database, None, "ada", 60)  # type: ignore[arg-type] - no ticket is sent here
     reconciler._tidy_notices()
     assert (told.deliver(), len(receiver.got)) == (0, 1)
-    [channel] = here.client.undelivered()
-    assert channel.sentence == (
+    [subscriber] = here.client.undelivered()
+    assert subscriber.sentence == (
         "notifications by webhook: 0 waiting, 1 given up after a day; last: 127.0.0.1 answered 500"
     )
     change(here, given_up=after(-8 * DAY))
@@ -390,11 +338,11 @@ def test_after_a_day_it_is_given_up_and_told_and_after_a_week_forgotten(here, re
     assert here.client.undelivered() == []
 
 
-def test_a_channel_that_nobody_serves_for_a_day_is_forgotten_with_what_waits_for_it(here, receiver):
+def test_a_subscriber_that_nobody_serves_for_a_day_is_forgotten_with_what_waits_for_it(here, receiver):
     notifier(here, notify_url=receiver.url)
     cancelled(here)
     with here.database.write() as session:
-        session.execute(update(Channel).values(last_seen=after(-DAY - 1)))
+        session.execute(update(Subscriber).values(last_seen=after(-DAY - 1)))
         assert notices.tidy(session) == 0
     cancelled(here)
     assert waiting(here) == []

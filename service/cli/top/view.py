@@ -238,7 +238,7 @@ def _section_of_runs(glance: Glance, wide: bool) -> Section:
     section = Section(columns)
     for run in _runs(glance):
         pace = glance.paces.get(run.id, Pace())
-        section.add(run, run.name, _progress(run, 20 if wide else 10), _metric(run, wide), _rate(pace), _left(pace))
+        section.add(run, run.name, _progress(run, 34 if wide else 20), _metric(run, wide), _rate(pace), _left(pace))
     return section
 
 
@@ -248,8 +248,9 @@ def _progress(run: RunRecord, width: int) -> Text:
     if run.state == "paused":
         return Text(f"paused at {run.epoch}/{run.epochs}", style=COLOURS["paused"])
     wish = {"cancel": " stops", "pause": " pauses"}.get(run.wish or "", "")
-    done = bar(run.epoch / run.epochs, width - len(wish))
-    return Text.assemble(done, f" {run.epoch}/{run.epochs}", (wish, "yellow"))
+    told = f" {run.epoch}/{run.epochs}"
+    done = bar(run.epoch / run.epochs, min(20, max(3, width - len(told) - len(wish))))
+    return Text.assemble(done, told, (wish, "yellow"))
 
 
 def _metric(run: RunRecord, wide: bool) -> str:
