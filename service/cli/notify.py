@@ -7,12 +7,12 @@ import typer
 from service.cli import context
 from service.cli.output import print_table
 
-app = typer.Typer(help="Tell others when runs end.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
-def notify() -> None:
-    """A group also while it has one command."""
+def notify() -> None:  # without it the only command of the group would be the group
+    """Tell others when runs end."""
 
 
 @app.command()

@@ -76,7 +76,7 @@ def announce(session: Session, subscribers: Collection[str], events: Collection[
 
 
 def add(session: Session, run_ids: Sequence[int]) -> None:
-    """Note that these runs have ended, as they stand now, for whoever wants to be told."""
+    """Note of these runs those that have ended, as they stand now, for whoever wants to be told."""
     if session.scalar(select(Subscriber.name).limit(1)) is None:
         return
     ended = (

@@ -311,8 +311,7 @@ def _give_back(
         if outcome is Outcome.INTERRUPTED and found == State.PAUSED:
             outcome = Outcome.PAUSED
         _end_attempt(session, run_id, attempt, outcome, reason, exit_signal)
-        if State(found).ended:
-            notices.add(session, [run_id])
+        notices.add(session, [run_id])
     elif _ended_so(session, run_id, attempt, outcome, *([Outcome.PAUSED] if outcome is Outcome.INTERRUPTED else [])):
         found = _state(session, run_id)
     else:
@@ -360,8 +359,7 @@ def cancel(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
         "wish": case((waiting, None), else_=Wish.CANCEL),
     }
     asked = _ask(session, which, (State.QUEUED, State.PAUSED, State.RUNNING), changes)
-    if cancelled := [run_id for run_id, state in asked.items() if state is State.CANCELLED]:
-        notices.add(session, sorted(cancelled))
+    notices.add(session, sorted(asked))
     return asked
 
 

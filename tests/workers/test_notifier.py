@@ -26,6 +26,7 @@ from service.store.clock import after
 from service.store.tables import Notice, Outcome, Run, State, Subscriber
 from tests.receivers import KEY as SECRET
 from tests.receivers import Receiver, serving
+from tests.servers import eventually
 from tests.yard import ROOT, clean_environment
 from workers.notifier import Notifier
 from workers.reconcile import Reconciler
@@ -349,16 +350,22 @@ def test_a_subscriber_that_nobody_serves_for_a_day_is_forgotten_with_what_waits_
 
 
 @ONE
-def test_the_thread_delivers_by_itself_and_also_what_ended_last(here, receiver):
+def test_the_thread_delivers_by_itself(here, receiver):
     told = Notifier(here.database, settings(here, notify_url=receiver.url))
     told.start()
-    runs = [cancelled(here)]
-    while not receiver.got:
-        time.sleep(0.01)
-    runs.append(cancelled(here))
+    run = cancelled(here)
+    eventually(lambda: receiver.got, 30)
     told.end(30)
-    assert sorted({message["id"] for message in receiver.told}) == runs
-    assert waiting(here) == []
+    assert ([message["id"] for message in receiver.told], waiting(here)) == ([run], [])
+
+
+@ONE
+def test_what_ended_last_is_delivered_before_the_thread_ends(here, receiver):
+    told = Notifier(here.database, settings(here, notify_url=receiver.url).model_copy(update={"heartbeat_seconds": 60}))
+    told.start()
+    run = cancelled(here)
+    told.end(30)
+    assert ([message["id"] for message in receiver.told], waiting(here)) == ([run], [])
 
 
 @ONE
