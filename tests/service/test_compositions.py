@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
 
 
 @given(document=random_specs.documents())
-@settings(deadline=None, max_examples=500, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=250, suppress_health_check=list(HealthCheck))
 def test_a_spec_is_refused_with_a_place_or_trains_and_predicts(folder, document):
     if document["data"]["source"] != "iris":
         document["data"]["source"] = str(folder / document["data"]["source"])
