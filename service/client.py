@@ -25,7 +25,7 @@ from service.store import blobs, edits, history, notices, pages, suspicion, tran
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.edits import Changes
-from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
+from service.store.records import AttemptRecord, DatasetRecord, EditRecord, RunRecord, WorkerRecord
 from service.store.tables import Run, State
 from service.store.transitions import NoSuchRun
 from service.urls import without_secrets
@@ -766,6 +766,11 @@ class Client:
     def _end(self, worker: str, wish: str) -> None:
         with self.database.write() as session:
             worker_store.wish(session, worker, self.settings.lease_seconds, end=wish)
+
+    def datasets(self) -> list[DatasetRecord]:
+        """The datasets that the store has, the newest first."""
+        with self.database.read() as session:
+            return history.datasets(session)
 
     def counts(self) -> dict[State, int]:
         with self.database.read() as session:

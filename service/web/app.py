@@ -14,6 +14,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from service.client import Client
 from service.errors import TrainyardError
 from service.metrics import registry
+from service.web.api import PREFIX, api_app
 from service.web.overview import overview
 
 HEADERS = {
@@ -70,4 +71,5 @@ def web_app(client: Client) -> FastAPI:
         client.counts()
         return {"status": "ok"}
 
+    app.mount(PREFIX, api_app(client))
     return app

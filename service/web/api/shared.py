@@ -1,0 +1,27 @@
+"""What the operations share: parameters, and the pages that lists come in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+
+from service.store.records import RunRecord
+
+MOST_RUNS = 2**31 - 1
+MOST_AT_ONCE = 1000  # runs of a page, or named in one request
+LONGEST = 10_000  # characters of an expression
+
+RunPath = Annotated[int, Path(ge=0, le=MOST_RUNS, description="the run's number", examples=[1])]
+Where = Annotated[
+    str | None,
+    Query(max_length=LONGEST, description="only runs that this expression fits", examples=["val_accuracy > 0.9"]),
+]
+Limit = Annotated[int, Query(ge=1, le=MOST_AT_ONCE, description="at most so many")]
+
+
+def listed(run: RunRecord) -> dict[str, Any]:
+    """A run as lists have it."""
+    document = run.json()
+    del document["spec"]
+    return document
