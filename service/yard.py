@@ -191,7 +191,8 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
 
     from service.web.app import web_app
 
-    config = uvicorn.Config(web_app(client), log_config=None, access_log=False)
+    app = web_app(client)
+    config = uvicorn.Config(app, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
     thread.start()
@@ -200,6 +201,7 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
+        app.state.events.close()
         server.should_exit = True
         thread.join(timeout=5)
 

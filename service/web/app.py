@@ -71,5 +71,7 @@ def web_app(client: Client) -> FastAPI:
         client.counts()
         return {"status": "ok"}
 
-    app.mount(PREFIX, api_app(client))
+    api = api_app(client)
+    app.state.events = api.state.events
+    app.mount(PREFIX, api)
     return app

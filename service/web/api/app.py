@@ -8,7 +8,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.client import Client
-from service.web.api import runs, workers, yard
+from service.live import Live
+from service.web.api import events, runs, workers, yard
 from service.web.api.problems import Fault, Problem, add_handlers
 
 PREFIX = "/api/v1"
@@ -30,6 +31,8 @@ def api_app(client: Client) -> FastAPI:
     add_handlers(app)
     for part in (runs, workers, yard):
         app.include_router(part.router(client))
+    app.state.events = events.Hub(Live(client))
+    app.include_router(events.router(app.state.events))
     described = app.openapi
 
     def openapi() -> dict[str, Any]:

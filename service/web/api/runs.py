@@ -10,10 +10,11 @@ from fastapi import APIRouter, Query, Response
 
 from service.client import Client
 from service.errors import Unreachable
+from service.live import listed
 from service.store.records import RunRecord, jsonable
 from service.web.api import models
 from service.web.api.problems import answers
-from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Where, listed
+from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Where
 
 T = TypeVar("T")
 MOST_COMPARED = 100

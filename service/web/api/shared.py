@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path, Query
-
-from service.store.records import RunRecord
 
 MOST_RUNS = 2**31 - 1
 MOST_AT_ONCE = 1000  # runs of a page, or named in one request
@@ -18,10 +16,3 @@ Where = Annotated[
     Query(max_length=LONGEST, description="only runs that this expression fits", examples=["val_accuracy > 0.9"]),
 ]
 Limit = Annotated[int, Query(ge=1, le=MOST_AT_ONCE, description="at most so many")]
-
-
-def listed(run: RunRecord) -> dict[str, Any]:
-    """A run as lists have it."""
-    document = run.json()
-    del document["spec"]
-    return document

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from service.client import Client
-from service.store.records import WorkerRecord, jsonable
+from service.live import queues_of
 from service.urls import without_secrets
 from service.web.api import models
 from service.web.api.problems import answers
@@ -47,14 +47,3 @@ def router(client: Client) -> APIRouter:
         return {"built_in": list(BUILT_IN), "datasets": [dataset.json() for dataset in client.datasets()]}
 
     return api
-
-
-def queues_of(client: Client, workers: list[WorkerRecord]) -> dict[str, Any]:
-    waiting = client.waiting()
-    served = {queue for worker in workers if worker.live for queue in worker.queues}
-    queues = {}
-    for name in sorted({"default", *served, *waiting}):
-        number, oldest = waiting.get(name, (0, 0.0))
-        queues[name] = {"waiting": number, "oldest_seconds": oldest, "served": name in served}
-    counts = {str(state): number for state, number in client.counts().items()}
-    return {"queues": jsonable(queues), "counts": counts}
