@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from service import following
 from service.display import ranges
@@ -47,9 +47,11 @@ if TYPE_CHECKING:
     from service.queue import Tickets
     from service.replaying import Replay
     from service.retention import Pruned
+    from service.roles import Role
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
     from service.store.glance import Glance
+    from service.store.access import TokenRecord
     from service.store.removal import Removed
     from service.store.space import Space
     from service.store.statistics import Group
@@ -57,7 +59,12 @@ if TYPE_CHECKING:
 
 LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
+LONGEST_TOKEN = 10 * 365 * 86_400.0  # seconds
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
+Verb: TypeAlias = Literal["cancel", "pause", "resume", "retry"]
+VERBS: Mapping[Verb, Ask] = {
+    "cancel": transitions.cancel, "pause": transitions.pause, "resume": transitions.resume, "retry": transitions.retry,
+}  # fmt: skip
 
 
 class NotTrained(InputError):
@@ -494,6 +501,21 @@ class Client:
         self._settle(ask, [run_id], timeout)
         return self.run(run_id)
 
+    def ask_each(
+        self, verb: Verb, run_ids: Sequence[int], timeout: float = ANSWER_SECONDS
+    ) -> dict[int, State | InputError]:
+        """Cancel, pause, resume or retry these runs; of each the state it is in then, or why it could not be asked."""
+        ask, refused = VERBS[verb], dict[int, "State | InputError"]()
+        run_ids = list(dict.fromkeys(run_ids))
+        with self.database.write() as session:
+            for run_id in run_ids:
+                try:
+                    transitions.only(session, run_id, ask)
+                except InputError as error:
+                    refused[run_id] = error
+        asked = self._settle(ask, [run_id for run_id in run_ids if run_id not in refused], timeout)
+        return {run_id: found for run_id in run_ids if (found := (refused | asked).get(run_id)) is not None}
+
     def cancel_all(self, where: str, timeout: float = ANSWER_SECONDS) -> dict[int, State]:
         """Cancel every run that fits the expression and is in a state for it; returns the states they are in then."""
         return self._ask_all(transitions.cancel, where, timeout)
@@ -736,6 +758,54 @@ class Client:
                 raise transitions.NoSuchRun(run_id)
             if not states[run_id].ended:
                 raise transitions.WrongState(run_id, states[run_id], "exported", "completed, failed or cancelled")
+
+    # Access over HTTP
+
+    def tokens(self) -> list[TokenRecord]:
+        """Every token, without its secret."""
+        from service.store import access
+
+        with self.database.read() as session:
+            return access.tokens(session)
+
+    def create_token(self, name: str, role: Role | str, seconds: float | None = None) -> tuple[str, TokenRecord]:
+        """Make a token that is valid for so many seconds, or until it is revoked. Returns its secret, which is not kept.
+
+        Raises InputError for a name that is taken, or a role or time that cannot be.
+        """
+        from service.roles import Role
+        from service.secrets import hashed, new_secret
+        from service.spec.errors import unknown
+        from service.store import access
+
+        check_name("token", name)
+        if role not in list(Role):
+            raise InputError(unknown("role", role, [*map(str, Role)]))
+        if seconds is not None and not 0 < seconds <= LONGEST_TOKEN:
+            raise InputError(f"a token is valid for up to {LONGEST_TOKEN / 86_400:,.0f} days, or without end")
+        secret = new_secret()
+        with self.database.write() as session:
+            return secret, access.create(session, name, Role(role), hashed(secret), seconds)
+
+    def keep_token(self, name: str, role: Role, secret: str) -> None:
+        """See to it that this secret, and no other, is the token of this name."""
+        from service.secrets import hashed
+        from service.store import access
+
+        with self.database.write() as session:
+            known = access.bearer(session, hashed(secret))
+            if known is not None and (known.name, known.role) == (name, role):
+                return
+            if any(token.name == name for token in access.tokens(session)):
+                access.revoke(session, name)
+            access.create(session, name, role, hashed(secret))
+
+    def revoke_token(self, name: str) -> None:
+        """Make a token invalid at once, and end what was logged in with it. Raises NoSuchToken."""
+        from service.store import access
+
+        with self.database.write() as session:
+            access.revoke(session, name)
 
     # The pool
 

@@ -21,6 +21,7 @@ from service.store import history
 from service.store.clock import now
 from service.store.records import RunRecord, WorkerRecord, jsonable
 from service.store.tables import Edit, Run, State
+from service.store.transitions import NoSuchRun
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -64,7 +65,10 @@ class Live:
 
     def look(self) -> list[Change]:
         """What has changed since the last look; the first one only remembers what there is."""
-        changes = self._runs(self._client.database.read)
+        try:
+            changes = self._runs(self._client.database.read)
+        except NoSuchRun:  # removed while we looked (PostgreSQL)
+            changes = []
         workers = self._client.workers()
         changes += self._numbers("workers", {"workers": [w.json() for w in workers]}, any(w.live for w in workers))
         queues = queues_of(self._client, workers)
@@ -76,7 +80,7 @@ class Live:
         with read() as session:
             at, edit = session.execute(select(now(), select(func.max(Edit.id)).scalar_subquery())).one()
             running = _ids(session, _RUNNING)
-            ended = [] if seen.at is None else _ids(session, Run.finished >= seen.at - LATE)
+            ended = [] if seen.at is None else _ids(session, Run.finished >= seen.at - LATE, Run.finished)
             edited = [] if seen.at is None else list(session.scalars(_edits(seen.edit)))
             new = [] if seen.at is None else _ids(session, Run.id > max(seen.runs, default=0))
             newest = list(session.scalars(select(Run.id).order_by(Run.id.desc()).limit(NEWEST)))
@@ -104,8 +108,9 @@ class Live:
         return [] if before is None else [Change(kind, data)]
 
 
-def _ids(session: Session, which: ColumnElement[bool]) -> list[int]:
-    return list(session.scalars(select(Run.id).where(which).order_by(Run.id.desc()).limit(MOST)))
+def _ids(session: Session, which: ColumnElement[bool], by: Any = Run.id) -> list[int]:
+    """The last of them in an order that an index has."""
+    return list(session.scalars(select(Run.id).where(which).order_by(by.desc()).limit(MOST)))
 
 
 def _edits(after: int) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
 from service.client import Client
 from service.live import Live
-from service.web.api import events, runs, workers, yard
+from service.web.access import COOKIE
+from service.web.api import events, runs, tokens, workers, yard
 from service.web.api.problems import Fault, Problem, add_handlers
 
 PREFIX = "/api/v1"
@@ -22,17 +24,23 @@ A yard that listens on this machine alone needs no token. Any other asks for `Au
 all the rest: remove runs, change the pool, make tokens.
 """
 
+SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer", "description": "a token that `trainyard tokens create` made"},
+    "login": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "a browser that has logged in"},
+}
 
-def api_app(client: Client) -> FastAPI:
+
+def api_app(client: Client, welcome: Callable[[Request], Awaitable[bool]]) -> FastAPI:
+    """`welcome` says of a request that is still being answered whether it would still be let in."""
     app = FastAPI(
         title="Trainyard", version=version("trainyard"), description=DESCRIPTION, docs_url=None, redoc_url=None,
         openapi_url="/openapi.json",
     )  # fmt: skip
     add_handlers(app)
-    for part in (runs, workers, yard):
+    for part in (runs, workers, yard, tokens):
         app.include_router(part.router(client))
     app.state.events = events.Hub(Live(client))
-    app.include_router(events.router(app.state.events))
+    app.include_router(events.router(app.state.events, welcome))
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -44,6 +52,8 @@ def api_app(client: Client) -> FastAPI:
             schemas[model.__name__].pop("$defs", None)
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        document["components"]["securitySchemes"] = SCHEMES
+        document["security"] = [*({name: []} for name in SCHEMES), {}]
         document["servers"] = [{"url": PREFIX}]
         return document
 

@@ -146,7 +146,7 @@ class Hub:
             self._begun.set()
 
 
-def router(hub: Hub) -> APIRouter:
+def router(hub: Hub, welcome: Callable[[Request], Awaitable[bool]]) -> APIRouter:
     api = APIRouter(tags=["events"])
 
     @api.get(
@@ -159,12 +159,10 @@ def router(hub: Hub) -> APIRouter:
     ) -> StreamingResponse:
         """What changes, as server-sent events; one stream is enough for a page."""
         hub.check()
-
-        async def welcome() -> bool:
-            return True
-
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(hub.stream(last_event_id, welcome), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            hub.stream(last_event_id, lambda: welcome(request)), media_type="text/event-stream", headers=headers
+        )
 
     return api
 

@@ -19,6 +19,7 @@ from service.cloning import OtherRows
 from service.errors import InputError, TrainyardError, Unreachable, printable
 from service.replaying import NoReplay
 from service.spec.errors import SpecError, dotted
+from service.store.access import KeyInWork, KeyTaken, NoSuchToken, TokenNameTaken
 from service.store.database import SchemaMismatch
 from service.store.removal import Needed, NotEnded, ParentGone
 from service.store.suspicion import NotSetAside
@@ -32,6 +33,10 @@ MOST_SHOWN = 20  # of what is wrong with a request
 STATUSES: dict[type[TrainyardError], int] = {  # by the first that it is one of
     NoSuchRun: 404,
     NoSuchWorker: 404,
+    NoSuchToken: 404,
+    TokenNameTaken: 409,
+    KeyTaken: 409,
+    KeyInWork: 409,
     WrongState: 409,
     BeingRemoved: 409,
     NotEnded: 409,
