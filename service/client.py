@@ -61,6 +61,7 @@ LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
 LONGEST_TOKEN = 10 * 365 * 86_400.0  # seconds
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
+Data: TypeAlias = "Callable[[Spec], Dataset]"
 Verb: TypeAlias = Literal["cancel", "pause", "resume", "retry"]
 VERBS: Mapping[Verb, Ask] = {
     "cancel": transitions.cancel, "pause": transitions.pause, "resume": transitions.resume, "retry": transitions.retry,
@@ -101,6 +102,13 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def noting(self) -> tuple[Client, list[str]]:
+        """A client of the same connections, and the list that what it notes for a person is added to."""
+        notes: list[str] = []
+        client = Client(self.settings, notify=notes.append)
+        client.__dict__["database"], client.__dict__["tickets"] = self.database, self.tickets
+        return client, notes
+
     def close(self) -> None:
         """Close the connections to the database; whoever uses the client again opens new ones."""
         if "database" in self.__dict__:
@@ -126,14 +134,14 @@ class Client:
 
     # Submitting
 
-    def check(self, spec: AnySpec, overrides: Sequence[str] = ()) -> Report:
+    def check(self, spec: AnySpec, overrides: Sequence[str] = (), *, data: Data | None = None) -> Report:
         """What submit would make of the spec: layers, shapes, parameters, memory. Raises what submit would raise.
 
-        The store is asked only if the spec begins with another run's weights.
+        The store is asked only if the spec begins with another run's weights. `data` is as in `submit_many`.
         """
         from service import assembly
 
-        loaded, dataset = _loaded(spec, overrides)
+        loaded, dataset = _loaded(spec, overrides, data)
         return assembly.check(loaded, dataset, self._begin(loaded))
 
     def find_rate(
@@ -198,22 +206,25 @@ class Client:
         queue: str = "default",
         priority: int = 0,
         tags: Sequence[str] = (),
+        data: Data | None = None,
     ) -> list[int]:
         """Queue a run of each spec, for every combination of the values that `grid` has for keys; returns their
         numbers.
 
         A file may hold several specs. `grid` is a mapping such as {"seed": range(1, 101), "optimizer": ["sgd", "adam"]}
-        or a list of arguments as the command line takes them. Raises InputError for whatever is wrong with any of them,
-        and then changes nothing.
+        or a list of arguments as the command line takes them. `data` loads the dataset that a spec names, instead of
+        looking for it on this machine. Raises InputError for whatever is wrong with any of them, and then changes
+        nothing.
         """
         _check_names(queue, tags)
+        from service import datasets
         from service.batch import Batch, uncollected
         from service.spec import Spec, Specs
 
         if not isinstance(specs, Specs):
             single = isinstance(specs, str | Path | Mapping | Spec)
             specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
-        batch = Batch(self._begin, queue=queue, priority=priority, tags=tags)
+        batch = Batch(self._begin, queue, data or datasets.load, priority=priority, tags=tags)
         with uncollected():
             batch.add_all(specs)
             return self._store(batch)
@@ -769,7 +780,7 @@ class Client:
             return access.tokens(session)
 
     def create_token(self, name: str, role: Role | str, seconds: float | None = None) -> tuple[str, TokenRecord]:
-        """Make a token that is valid for so many seconds, or until it is revoked. Returns its secret, which is not kept.
+        """Make a token, valid for so many seconds or until it is revoked; returns its secret, which is not kept.
 
         Raises InputError for a name that is taken, or a role or time that cannot be.
         """
@@ -877,11 +888,11 @@ class Client:
             return history.waiting(session)
 
 
-def _loaded(spec: AnySpec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
+def _loaded(spec: AnySpec, overrides: Sequence[str], data: Data | None = None) -> tuple[Spec, Dataset]:
     from service import datasets
 
     loaded = _spec(spec, overrides)
-    return loaded, datasets.load(loaded)
+    return loaded, (data or datasets.load)(loaded)
 
 
 def _spec(spec: AnySpec, overrides: Sequence[str]) -> Spec:

@@ -27,8 +27,8 @@ from service.secrets import derived, hashed, new_secret, same
 from service.settings import Settings
 from service.store import access as store
 from service.store.access import LOGIN_SECONDS
-from service.web.api.problems import of_error
-from service.web.limits import Rate
+from service.web.limits import Rate, TooLong, largest, limited
+from service.web.problems import of_error
 
 COOKIE = "trainyard"
 CALLER = "trainyard.caller"  # where it is in the scope of a request
@@ -123,7 +123,7 @@ class Access:
             return
         scope[CALLER] = caller
         with asked_by(Remote(caller.name if caller else None, _address(scope))):
-            await self._app(scope, receive, protected)
+            await self._app(scope, limited(receive, largest(scope["path"])), protected)
 
     def _protected(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
@@ -148,6 +148,9 @@ class Access:
         host = headers.get("host", "")
         if not self._known(host):
             raise WrongHost(host)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > largest(scope["path"]):
+            raise TooLong
         writes = scope["method"] not in READS
         if writes and _other_site(headers, host):
             raise OtherSite

@@ -1,4 +1,4 @@
-"""How much anybody may ask for: so many requests a second, with some to spare."""
+"""How much anybody may ask for: so many requests a second, with some to spare, and so many bytes in each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from threading import Lock
 
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
 from service.errors import TrainyardError
 
+LARGEST = 2**20  # bytes of a request
+LARGER = {  # specs and their data may be longer
+    "/api/v1/runs": 20 * 2**20,
+    "/api/v1/check": 2**20,
+    "/api/v1/runs/with-data": 512 * 2**20,
+}
 MOST = 10_000  # askers that are remembered; the one that was silent the longest is forgotten
 
 
@@ -21,6 +30,38 @@ class TooMany(TrainyardError):
     def __init__(self, seconds: float) -> None:
         self.retry_seconds = max(1, math.ceil(seconds))
         super().__init__(f"too many requests; wait for {self.retry_seconds} s")
+
+
+class TooLong(TrainyardError):
+    """A request with more bytes than its address takes."""
+
+    status = 413
+
+    def __init__(self) -> None:
+        super().__init__(TOO_LONG)
+
+
+TOO_LONG = "the request is longer than this address takes"
+
+
+def largest(path: str) -> int:
+    """The bytes that a request to this address may have."""
+    return LARGER.get(path.rstrip("/"), LARGEST)
+
+
+def limited(receive: Receive, most: int) -> Receive:
+    """What is received, up to so many bytes. Raises HTTPException behind them, which every application understands."""
+    left = most
+
+    async def receiving() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise HTTPException(413, TOO_LONG)
+        return message
+
+    return receiving
 
 
 class Rate:

@@ -11,9 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from service.errors import TrainyardError
 from service.web.access import COOKIE, Access, set_cookie
-from service.web.api.problems import status_of
-
-LONGEST = 4096  # bytes of the form
+from service.web.problems import status_of
 
 
 def add_login(app: FastAPI, access: Access, templates: Jinja2Templates) -> None:
@@ -21,7 +19,7 @@ def add_login(app: FastAPI, access: Access, templates: Jinja2Templates) -> None:
     def form(request: Request) -> Response:
         return templates.TemplateResponse(request, "login.html", {"wrong": None})
 
-    @app.post("/login", max_body_size=LONGEST)
+    @app.post("/login")
     async def log_in(request: Request) -> Response:
         fields = parse_qs((await request.body()).decode("latin-1"), max_num_fields=10)
         secret = fields.get("token", [""])[0].strip()
@@ -37,7 +35,7 @@ def add_login(app: FastAPI, access: Access, templates: Jinja2Templates) -> None:
         set_cookie(response, request, login)
         return response
 
-    @app.post("/logout", max_body_size=LONGEST)
+    @app.post("/logout")
     async def log_out(request: Request) -> Response:
         if login := request.cookies.get(COOKIE):
             await run_in_threadpool(access.log_out, login)

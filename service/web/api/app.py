@@ -11,8 +11,8 @@ from fastapi import FastAPI, Request
 from service.client import Client
 from service.live import Live
 from service.web.access import COOKIE
-from service.web.api import events, runs, tokens, workers, yard
-from service.web.api.problems import Fault, Problem, add_handlers
+from service.web.api import acting, events, runs, submitting, tokens, workers, yard
+from service.web.problems import Fault, Problem, add_handlers
 
 PREFIX = "/api/v1"
 DESCRIPTION = """
@@ -37,7 +37,7 @@ def api_app(client: Client, welcome: Callable[[Request], Awaitable[bool]]) -> Fa
         openapi_url="/openapi.json",
     )  # fmt: skip
     add_handlers(app)
-    for part in (runs, workers, yard, tokens):
+    for part in (runs, submitting, acting, workers, yard, tokens):
         app.include_router(part.router(client))
     app.state.events = events.Hub(Live(client))
     app.include_router(events.router(app.state.events, welcome))

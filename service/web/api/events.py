@@ -17,7 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from service.errors import TrainyardError, Unreachable
 from service.live import Change, Live
-from service.web.api.problems import answers
+from service.web.problems import answers
 
 log = logging.getLogger(__name__)
 

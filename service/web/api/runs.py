@@ -13,8 +13,8 @@ from service.errors import Unreachable
 from service.live import listed
 from service.store.records import RunRecord, jsonable
 from service.web.api import models
-from service.web.api.problems import answers
 from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Where
+from service.web.problems import answers
 
 T = TypeVar("T")
 MOST_COMPARED = 100

@@ -11,7 +11,7 @@ from service.client import LONGEST_TOKEN, Client
 from service.roles import Role
 from service.web.access import caller_of, needs
 from service.web.api.models import Model, Time
-from service.web.api.problems import answers
+from service.web.problems import answers
 
 
 class Caller(Model):
@@ -25,9 +25,7 @@ class Caller(Model):
 class NewToken(BaseModel):
     name: str = Field(max_length=64, examples=["ada"])
     role: Role = Role.VIEWER
-    seconds: float | None = Field(
-        None, gt=0, le=LONGEST_TOKEN, description="for which it is valid; null: until revoked"
-    )
+    seconds: float | None = Field(None, gt=0, le=LONGEST_TOKEN, description="for which it is valid; null: without end")
 
 
 class Token(Model):

@@ -11,7 +11,7 @@ from service.client import Client
 from service.live import queues_of
 from service.urls import without_secrets
 from service.web.api import models
-from service.web.api.problems import answers
+from service.web.problems import answers
 
 
 def router(client: Client) -> APIRouter:

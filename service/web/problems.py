@@ -147,7 +147,6 @@ def add_handlers(app: FastAPI) -> None:
 DETAILS = {
     404: "there is nothing at this address; /api/v1/openapi.json describes what there is",
     405: "this address does not answer that method; /api/v1/openapi.json describes those that it does",
-    413: "the request is longer than this address takes",
 }
 
 
