@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, select_autoescape
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from service.client import Client
-from service.errors import TrainyardError
 from service.metrics import registry
 from service.web.access import Access
 from service.web.api import PREFIX, api_app
 from service.web.api.events import Hub
 from service.web.login import add_login
 from service.web.overview import overview
+from service.web.problems import add_handlers
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -46,9 +46,7 @@ def web_app(client: Client) -> Web:
     templates = Jinja2Templates(env=environment)
     metrics = registry(client)
 
-    @app.exception_handler(TrainyardError)  # a service that is away, a database that was upgraded under us
-    def unable(request: Request, error: TrainyardError) -> Response:
-        return JSONResponse({"title": "The yard cannot answer", "status": 503, "detail": str(error)}, 503)
+    add_handlers(app)
 
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:

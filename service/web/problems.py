@@ -135,13 +135,25 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> JSONResponse:
-        detail = DETAILS.get(error.status_code) or str(error.detail)
-        return problem(error.status_code, detail, headers=error.headers)
+        detail, headers = DETAILS.get(error.status_code) or str(error.detail), dict(error.headers or {})
+        if error.status_code == 405:
+            headers["Allow"] = ", ".join(_methods(request)) or headers.get("Allow", "")
+        return problem(error.status_code, detail, headers=headers)
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return problem(500, "an error that should not happen; the yard's log says more", "unexpected")
+
+
+def _methods(request: Request) -> list[str]:
+    """Those that are described for an address: each operation alone knows of no other."""
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    described: dict[str, Any] = request.app.openapi()["paths"]
+    if path in described:
+        return sorted(method.upper() for method in described[path])
+    fitting = [known for known in described if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(known)), path)]
+    return sorted(method.upper() for known in fitting for method in described[known])
 
 
 DETAILS = {

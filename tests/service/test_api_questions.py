@@ -100,7 +100,7 @@ def test_columns_are_the_values_of_fields(api):
         ("/runs/best?metric=queue", 400, "input-error", "is not the name of a metric"),
         ("/runs/5/weights", 409, "not-trained", "run 5 is queued and has no weights"),
         ("/runs/1/evaluation?split=tset", 400, "input-error", "did you mean 'test'?"),
-        ("/runs/one", 422, "invalid-request", "run: "),
+        (f"/runs/{2**31}", 422, "invalid-request", "run: "),
         ("/runs?limit=0", 422, "invalid-request", "limit: "),
     ],
 )
@@ -112,9 +112,19 @@ def test_what_is_wrong_is_told_in_a_problem_document(api, path, status, kind, pa
     assert part in problem["detail"]
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [("/nothing", "GET", 404), ("/runs/1", "PUT", 405)])
+NOT_THERE = [
+    ("/nothing", "GET", 404),
+    ("/runs/one", "GET", 404),
+    ("/runs/1", "PUT", 405),
+    ("/runs/cancel", "GET", 405),
+]
+
+
+@pytest.mark.parametrize(("path", "method", "status"), NOT_THERE)
 def test_an_address_that_is_not_there_is_a_problem_too(api, path, method, status):
     answer = api.request(method, path)
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
     assert answer.json()["detail"].endswith("/api/v1/openapi.json describes " + (
         "what there is" if status == 404 else "those that it does"))  # fmt: skip
+    if status == 405:
+        assert answer.headers["allow"] == ("GET" if path == "/runs/1" else "POST")

@@ -19,7 +19,7 @@ from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS
 from service.web.problems import answers
 
 LONGEST_WAIT = 30.0  # seconds for runs that train to obey
-RunNumber = Annotated[int, Field(ge=0, le=MOST_RUNS)]
+RunNumber = Annotated[int, Field(strict=True, ge=0, le=MOST_RUNS)]
 Name = Annotated[str, Field(max_length=200)]
 WORDS = {
     "cancel": "Cancel runs, waiting or training; one that trains keeps its weights and its checkpoint.",
@@ -44,7 +44,7 @@ class Which(BaseModel):
 
 
 class Asking(Which):
-    wait: float = Field(10.0, ge=0, le=LONGEST_WAIT, description="seconds for runs that train to obey")
+    wait: float = Field(10.0, strict=True, ge=0, le=LONGEST_WAIT, description="seconds for runs that train to obey")
 
 
 class Asked(Model):
@@ -74,7 +74,7 @@ class Changed(Model):
 
 
 class Removing(Which):
-    dry_run: bool = Field(False, description="only say what would go")
+    dry_run: bool = Field(False, strict=True, description="only say what would go")
 
 
 class Removed(Model):

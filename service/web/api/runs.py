@@ -98,17 +98,17 @@ def _some(runs: list[RunRecord]) -> dict[str, Any]:
 
 
 def _add_one(api: APIRouter, client: Client) -> None:
-    @api.get("/{run}", operation_id="show_run", response_model=models.Run, responses=answers(404))
+    @api.get("/{run:int}", operation_id="show_run", response_model=models.Run, responses=answers(404))
     def show(run: RunPath) -> dict[str, Any]:
         """A run with its spec."""
         return client.run(run).json()
 
-    @api.get("/{run}/why", operation_id="why", response_model=models.Sentence, responses=answers(404))
+    @api.get("/{run:int}/why", operation_id="why", response_model=models.Sentence, responses=answers(404))
     def why(run: RunPath) -> dict[str, str]:
         """One sentence: why the run waits, or what ended it."""
         return {"sentence": client.why(run)}
 
-    @api.get("/{run}/origin", operation_id="run_origin", response_model=models.Row, responses=answers(404))
+    @api.get("/{run:int}/origin", operation_id="run_origin", response_model=models.Row, responses=answers(404))
     def origin(run: RunPath) -> dict[str, Any]:
         """Who submitted the run, where, and with what; empty for runs of early versions."""
         return client.origin(run)
@@ -120,12 +120,12 @@ def _add_parts(api: APIRouter, client: Client) -> None:
         client.run(run)
         return question(run)
 
-    @api.get("/{run}/history", operation_id="run_history", response_model=models.History, responses=answers(404))
+    @api.get("/{run:int}/history", operation_id="run_history", response_model=models.History, responses=answers(404))
     def history(run: RunPath, after_epoch: Annotated[int, Query(ge=0, le=MOST_RUNS)] = 0) -> dict[str, Any]:
         """The metrics of each epoch, or of those after one."""
         return {"history": jsonable(client.history(run, after_epoch))}
 
-    @api.get("/{run}/steps", operation_id="run_steps", response_model=models.Steps, responses=answers(404))
+    @api.get("/{run:int}/steps", operation_id="run_steps", response_model=models.Steps, responses=answers(404))
     def steps(
         run: RunPath,
         name: Annotated[list[str] | None, Query(max_length=MOST_AT_ONCE, description="only these metrics")] = None,
@@ -134,12 +134,12 @@ def _add_parts(api: APIRouter, client: Client) -> None:
         """Points of steps, where the spec asks for them; long curves are thinned, their ends and spikes stay."""
         return {"steps": jsonable(client.steps(run, name, points))}
 
-    @api.get("/{run}/attempts", operation_id="run_attempts", response_model=models.Attempts, responses=answers(404))
+    @api.get("/{run:int}/attempts", operation_id="run_attempts", response_model=models.Attempts, responses=answers(404))
     def attempts(run: RunPath) -> dict[str, Any]:
         """Each try at the run by a worker, and how it ended."""
         return {"attempts": [attempt.json() for attempt in of(run, client.attempts)]}
 
-    @api.get("/{run}/edits", operation_id="run_edits", response_model=models.Edits, responses=answers(404))
+    @api.get("/{run:int}/edits", operation_id="run_edits", response_model=models.Edits, responses=answers(404))
     def edits(run: RunPath) -> dict[str, Any]:
         """What people have changed of the run afterwards."""
         return {"edits": [edit.json() for edit in of(run, client.edits)]}
@@ -149,7 +149,8 @@ def _add_weights(api: APIRouter, client: Client) -> None:
     free = BoundedSemaphore(EVALUATIONS)
 
     @api.get(
-        "/{run}/evaluation", operation_id="evaluate_run", response_model=models.Evaluation, responses=answers(404, 409),
+        "/{run:int}/evaluation", operation_id="evaluate_run", response_model=models.Evaluation,
+        responses=answers(404, 409),
     )  # fmt: skip
     def evaluate(
         run: RunPath,
@@ -167,7 +168,7 @@ def _add_weights(api: APIRouter, client: Client) -> None:
             free.release()
 
     @api.get(
-        "/{run}/weights", operation_id="download_weights", response_class=Response,
+        "/{run:int}/weights", operation_id="download_weights", response_class=Response,
         responses=answers(404, 409) | {200: {"description": "A safetensors file.", "content": BINARY}},
     )  # fmt: skip
     def weights(run: RunPath, last: Annotated[bool, Query(description="instead of the best")] = False) -> Response:

@@ -8,7 +8,7 @@ from fastapi import Path, Query
 
 MOST_RUNS = 2**31 - 1
 MOST_AT_ONCE = 1000  # runs of a page, or named in one request
-LONGEST = 10_000  # characters of an expression
+LONGEST = 4_000  # characters of an expression; more would not fit the line of a request, if each is escaped
 
 RunPath = Annotated[int, Path(ge=0, le=MOST_RUNS, description="the run's number", examples=[1])]
 Where = Annotated[

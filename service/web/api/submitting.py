@@ -32,7 +32,7 @@ Overrides = Annotated[
     list[Override], Field(max_length=1000, description="keys to change", examples=[["train.epochs=5"]])
 ]
 Tags = Annotated[list[Name], Field(max_length=100)]
-Priority = Annotated[int, Field(ge=-(10**6), le=10**6, description="higher goes first")]
+Priority = Annotated[int, Field(strict=True, ge=-(10**6), le=10**6, description="higher goes first")]
 Key = Annotated[
     str | None,
     Header(
@@ -150,7 +150,7 @@ def _add_submit(api: APIRouter, client: Client) -> None:
 
 def _add_again(api: APIRouter, client: Client) -> None:
     @api.post(
-        "/runs/{run}/clone", operation_id="clone_run", response_model=Submitted, status_code=201,
+        "/runs/{run:int}/clone", operation_id="clone_run", response_model=Submitted, status_code=201,
         responses=answers(404, 409, 413),
     )  # fmt: skip
     def clone(run: RunPath, asked: Cloning) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _add_again(api: APIRouter, client: Client) -> None:
         return {"runs": [noting.clone(run, **asked.model_dump()).id], "notes": notes}
 
     @api.post(
-        "/runs/{run}/replay", operation_id="replay_run", response_model=Submitted, status_code=201,
+        "/runs/{run:int}/replay", operation_id="replay_run", response_model=Submitted, status_code=201,
         responses=answers(404, 409, 413),
     )  # fmt: skip
     def replay(run: RunPath, asked: Replaying) -> dict[str, Any]:

@@ -25,7 +25,9 @@ class Caller(Model):
 class NewToken(BaseModel):
     name: str = Field(max_length=64, examples=["ada"])
     role: Role = Role.VIEWER
-    seconds: float | None = Field(None, gt=0, le=LONGEST_TOKEN, description="for which it is valid; null: without end")
+    seconds: float | None = Field(
+        None, strict=True, gt=0, le=LONGEST_TOKEN, description="for which it is valid; null: without end"
+    )
 
 
 class Token(Model):

@@ -20,7 +20,7 @@ WorkerPath = Annotated[str, Path(max_length=64, description="the worker's name")
 
 
 class Scaling(BaseModel):
-    slots: int = Field(ge=1, le=MOST_SLOTS, examples=[4])
+    slots: int = Field(strict=True, ge=1, le=MOST_SLOTS, examples=[4])
 
 
 def router(client: Client) -> APIRouter:
