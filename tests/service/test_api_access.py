@@ -50,7 +50,10 @@ def login(browser: httpx.Client, secret: str, **headers: str) -> httpx.Response:
     return browser.post("/login", data={"token": secret}, headers=headers)
 
 
-on_sqlite = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+@pytest.fixture
+def kind() -> str:
+    """What the store does is tested on both databases where it stands."""
+    return "sqlite"
 
 
 def test_a_token_lets_in_until_it_is_revoked(browser, client, database):
@@ -119,7 +122,6 @@ ASKS = [  # method, path, body, and the least role that may
 ]
 
 
-@on_sqlite
 def test_each_role_may_do_what_it_is_for_and_no_more(browser, client):
     secrets = {role: client.create_token(role, role)[0] for role in Role}
     for method, path, body, least in ASKS:
@@ -130,7 +132,6 @@ def test_each_role_may_do_what_it_is_for_and_no_more(browser, client):
     assert answer.json()["detail"] == "a viewer may not do that; it takes the role admin"
 
 
-@on_sqlite
 def test_every_operation_that_is_described_is_asked_for_in_a_role(browser, client):
     """An operation that is added and left open would be missed by the test above."""
     secret, _ = client.create_token("ada", Role.VIEWER)
@@ -148,7 +149,6 @@ def test_every_operation_that_is_described_is_asked_for_in_a_role(browser, clien
     assert answer.status_code == 403
 
 
-@on_sqlite
 def test_pages_send_people_to_the_login_and_programs_a_sentence(browser):
     page = browser.get("/", headers=PAGE)
     assert (page.status_code, page.headers["location"]) == (303, "/login")
@@ -194,7 +194,6 @@ def test_a_login_ends_with_its_token(browser, client):
     assert browser.get("/api/v1/runs").status_code == 401
 
 
-@on_sqlite
 def test_an_address_that_tries_many_wrong_tokens_has_to_wait(browser, client):
     secret, _ = client.create_token("ada", Role.VIEWER)
     wrong = [login(browser, "nonsense") for _ in range(6)]
@@ -208,7 +207,6 @@ def test_an_address_that_tries_many_wrong_tokens_has_to_wait(browser, client):
     assert "set-cookie" not in answer.headers
 
 
-@on_sqlite
 @pytest.mark.parametrize("secure", [False, True])
 def test_a_page_of_another_site_can_neither_send_nor_log_in(browser, client, secure):
     secret, _ = client.create_token("ada", Role.ADMIN)
@@ -222,7 +220,6 @@ def test_a_page_of_another_site_can_neither_send_nor_log_in(browser, client, sec
     assert login(browser, secret, Origin=own).status_code == 303
 
 
-@on_sqlite
 def test_a_name_that_was_pointed_at_the_yard_is_refused(database_url, tmp_path):
     client = Client(settings(tmp_path, database_url, web_names="yard.example, b.example"))
     with served(client) as browser:
@@ -233,7 +230,6 @@ def test_a_name_that_was_pointed_at_the_yard_is_refused(database_url, tmp_path):
             assert browser.get("/api/v1/runs", headers={"Host": host}).status_code == 200, host
 
 
-@on_sqlite
 def test_a_yard_of_this_machine_asks_for_nothing_but_minds_what_is_shown(database_url, tmp_path):
     client = Client(settings(tmp_path, database_url))
     secret, _ = client.create_token("ada", Role.VIEWER)
@@ -246,14 +242,12 @@ def test_a_yard_of_this_machine_asks_for_nothing_but_minds_what_is_shown(databas
         assert browser.get("/api/v1/caller").status_code == 200  # of a yard that was here before
 
 
-@on_sqlite
 def test_prometheus_reads_without_a_token_where_that_is_wanted(database_url, tmp_path):
     client = Client(settings(tmp_path, database_url, require_tokens=True, open_metrics=True))
     with served(client) as browser:
         assert [browser.get(path).status_code for path in ("/metrics", "/targets", "/api/v1/runs")] == [200, 200, 401]
 
 
-@on_sqlite
 def test_another_address_wants_a_token_before_it_is_served(database_url, tmp_path):
     mine, all_of_them = ("127.0.0.2", "::1", "localhost"), ("0.0.0.0", "::", "lab-1")
     for host, exposed in [(host, False) for host in mine] + [(host, True) for host in all_of_them]:
@@ -279,7 +273,6 @@ def test_the_token_of_the_settings_is_made_and_replaced(database_url, database, 
     assert secret not in repr(client.settings)
 
 
-@on_sqlite
 def test_one_that_asks_too_often_has_to_wait_and_others_do_not(database_url, tmp_path):
     client = Client(settings(tmp_path, database_url, requests_per_second=0.5))
     secret, _ = client.create_token("ada", Role.VIEWER)

@@ -13,8 +13,10 @@ import pytest
 from service import live
 from service.client import Client
 from service.live import Live
+from service.roles import Role
 from service.settings import Settings
 from service.store.points import Point
+from service.web.api import events as stream_of_events
 from tests.web import served
 
 
@@ -128,6 +130,22 @@ def test_a_stream_is_picked_up_behind_the_last_event_and_ends_with_the_server(cl
         for unknown in ("nonsense", "00000000-3", seen["id"] + "9999"):
             with following(browser, unknown) as again:
                 assert next(again)["event"] == "reset"
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_a_stream_ends_when_its_token_is_revoked_and_says_that_it_lives_while_nothing_happens(
+    database_url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(stream_of_events, "HEARTBEAT_SECONDS", 0.05)
+    client = Client(Settings(home=tmp_path, database_url=database_url, broker_url="", require_tokens=True))
+    secret, _ = client.create_token("ada", Role.VIEWER)
+    with served(client) as browser:
+        browser.headers["Authorization"] = f"Bearer {secret}"
+        with browser.stream("GET", "/api/v1/events") as answer:
+            lines = answer.iter_lines()
+            assert ": nothing new" in lines
+            client.revoke_token("ada")
+            assert list(lines)[-1] == ""  # it has ended, with a whole event
 
 
 def _submitted_and_told(yard, stream) -> int:
