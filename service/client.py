@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from service.roles import Role
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
-    from service.store.glance import Glance
     from service.store.access import TokenRecord
+    from service.store.glance import Glance
     from service.store.removal import Removed
     from service.store.space import Space
     from service.store.statistics import Group
