@@ -4,6 +4,7 @@
     docs/reference/expressions.md   what `--where` can ask
     docs/reference/cli.md           every command of `trainyard`
     docs/reference/settings.md      every setting
+    docs/reference/api.md           every address of the HTTP API
     docs/reference/metrics.md       every figure for Prometheus
     docs/building-blocks.md         from building-blocks.template.md, each `{{file.py:name}}` made a link to its line
 
@@ -38,6 +39,7 @@ def documents() -> dict[str, str]:
         "reference/expressions.md": expressions(),
         "reference/cli.md": cli(),
         "reference/settings.md": settings(),
+        "reference/api.md": api(),
         "reference/metrics.md": metrics(),
         "building-blocks.md": building_blocks(),
     }
@@ -162,6 +164,31 @@ def settings() -> str:
     return "\n".join(lines) + "\n"
 
 
+def api() -> str:
+    from service.client import Client
+    from service.settings import Settings
+    from service.web.api import PREFIX, api_app
+
+    async def welcome(request: Any) -> bool:
+        return True
+
+    paths = api_app(Client(Settings(home=Path("home"))), welcome).openapi()["paths"]
+    lines = ["# The HTTP API", "", DO_NOT_EDIT, "", *_API_HEAD]
+    operations = [(path, method, told) for path, methods in paths.items() for method, told in methods.items()]
+    for tag in dict.fromkeys(told["tags"][0] for _, _, told in operations):
+        rows = [
+            (f"`{method.upper()} {PREFIX}{path}`", f"`{told['operationId']}`", " ".join(told["description"].split()))
+            for path, method, told in operations
+            if told["tags"][0] == tag
+        ]
+        lines += ["", f"## {tag.capitalize()}", "", *table(("address", "operation", "what"), rows)]
+    return "\n".join(lines) + "\n"
+
+
+_API_HEAD = (
+    "`/api/v1/openapi.json` of a yard describes each with its parameters, answers and errors;",
+    "[Use a yard over HTTP](../how-to/use-over-http.md) shows how.",
+)
 _SETTINGS_HEAD = (
     "A setting comes from the first of these that has it: a flag (`--home`, `--database` and `--broker` of every",
     "command, `--host` and `--port` of `trainyard up`), a `TRAINYARD_*` variable, the file `config.toml` in the home,",

@@ -34,11 +34,19 @@ AT_ONCE = 500  # runs stored in one transaction on SQLite, where all others wait
 class Batch:
     """Checked runs of one queue. Each dataset is read once, and each folder's origin asked for once.
 
-    `begin` loads the weights that a spec begins with; `named` is what else the runs have in common, such as their tags.
+    `begin` loads the weights that a spec begins with, `data` the dataset that it names; `named` is what else the runs
+    have in common, such as their tags.
     """
 
-    def __init__(self, begin: Callable[[Spec], Weights | None], queue: str, **named: Any) -> None:
+    def __init__(
+        self,
+        begin: Callable[[Spec], Weights | None],
+        queue: str,
+        data: Callable[[Spec], Dataset] = datasets.load,
+        **named: Any,
+    ) -> None:
         self.queue = queue
+        self._data = data
         self.runs: list[NewRun] = []
         self._load, self._named = begin, named
         self._weights: dict[Beginning, tuple[Weights, Spec]] = {}
@@ -107,7 +115,7 @@ class Batch:
     def _dataset(self, spec: Spec) -> Dataset:
         key = reading(spec)
         if key not in self._read:
-            self._read[key] = datasets.load(spec)
+            self._read[key] = self._data(spec)
         return self._read[key]
 
     def _begun(self, spec: Spec) -> tuple[Spec, Weights | None]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from service import following
 from service.display import ranges
@@ -25,7 +25,7 @@ from service.store import blobs, edits, history, notices, pages, suspicion, tran
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.edits import Changes
-from service.store.records import AttemptRecord, EditRecord, RunRecord, WorkerRecord
+from service.store.records import AttemptRecord, DatasetRecord, EditRecord, RunRecord, WorkerRecord
 from service.store.tables import Run, State
 from service.store.transitions import NoSuchRun
 from service.urls import without_secrets
@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from service.queue import Tickets
     from service.replaying import Replay
     from service.retention import Pruned
+    from service.roles import Role
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
+    from service.store.access import TokenRecord
     from service.store.glance import Glance
     from service.store.removal import Removed
     from service.store.space import Space
@@ -57,7 +59,13 @@ if TYPE_CHECKING:
 
 LONGEST_NOTE = 10_000  # characters
 ANSWER_SECONDS = 10.0  # for a run that trains to obey
+LONGEST_TOKEN = 10 * 365 * 86_400.0  # seconds
 Ask: TypeAlias = "Callable[[Session, ColumnElement[bool]], dict[int, State]]"
+Data: TypeAlias = "Callable[[Spec], Dataset]"
+Verb: TypeAlias = Literal["cancel", "pause", "resume", "retry"]
+VERBS: Mapping[Verb, Ask] = {
+    "cancel": transitions.cancel, "pause": transitions.pause, "resume": transitions.resume, "retry": transitions.retry,
+}  # fmt: skip
 
 
 class NotTrained(InputError):
@@ -94,6 +102,13 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def noting(self) -> tuple[Client, list[str]]:
+        """A client of the same connections, and the list that what it notes for a person is added to."""
+        notes: list[str] = []
+        client = Client(self.settings, notify=notes.append)
+        client.__dict__["database"], client.__dict__["tickets"] = self.database, self.tickets
+        return client, notes
+
     def close(self) -> None:
         """Close the connections to the database; whoever uses the client again opens new ones."""
         if "database" in self.__dict__:
@@ -119,14 +134,14 @@ class Client:
 
     # Submitting
 
-    def check(self, spec: AnySpec, overrides: Sequence[str] = ()) -> Report:
+    def check(self, spec: AnySpec, overrides: Sequence[str] = (), *, data: Data | None = None) -> Report:
         """What submit would make of the spec: layers, shapes, parameters, memory. Raises what submit would raise.
 
-        The store is asked only if the spec begins with another run's weights.
+        The store is asked only if the spec begins with another run's weights. `data` is as in `submit_many`.
         """
         from service import assembly
 
-        loaded, dataset = _loaded(spec, overrides)
+        loaded, dataset = _loaded(spec, overrides, data)
         return assembly.check(loaded, dataset, self._begin(loaded))
 
     def find_rate(
@@ -191,22 +206,25 @@ class Client:
         queue: str = "default",
         priority: int = 0,
         tags: Sequence[str] = (),
+        data: Data | None = None,
     ) -> list[int]:
         """Queue a run of each spec, for every combination of the values that `grid` has for keys; returns their
         numbers.
 
         A file may hold several specs. `grid` is a mapping such as {"seed": range(1, 101), "optimizer": ["sgd", "adam"]}
-        or a list of arguments as the command line takes them. Raises InputError for whatever is wrong with any of them,
-        and then changes nothing.
+        or a list of arguments as the command line takes them. `data` loads the dataset that a spec names, instead of
+        looking for it on this machine. Raises InputError for whatever is wrong with any of them, and then changes
+        nothing.
         """
         _check_names(queue, tags)
+        from service import datasets
         from service.batch import Batch, uncollected
         from service.spec import Spec, Specs
 
         if not isinstance(specs, Specs):
             single = isinstance(specs, str | Path | Mapping | Spec)
             specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
-        batch = Batch(self._begin, queue=queue, priority=priority, tags=tags)
+        batch = Batch(self._begin, queue, data or datasets.load, priority=priority, tags=tags)
         with uncollected():
             batch.add_all(specs)
             return self._store(batch)
@@ -494,6 +512,21 @@ class Client:
         self._settle(ask, [run_id], timeout)
         return self.run(run_id)
 
+    def ask_each(
+        self, verb: Verb, run_ids: Sequence[int], timeout: float = ANSWER_SECONDS
+    ) -> dict[int, State | InputError]:
+        """Cancel, pause, resume or retry these runs; of each the state it is in then, or why it could not be asked."""
+        ask, refused = VERBS[verb], dict[int, "State | InputError"]()
+        run_ids = list(dict.fromkeys(run_ids))
+        with self.database.write() as session:
+            for run_id in run_ids:
+                try:
+                    transitions.only(session, run_id, ask)
+                except InputError as error:
+                    refused[run_id] = error
+        asked = self._settle(ask, [run_id for run_id in run_ids if run_id not in refused], timeout)
+        return {run_id: found for run_id in run_ids if (found := (refused | asked).get(run_id)) is not None}
+
     def cancel_all(self, where: str, timeout: float = ANSWER_SECONDS) -> dict[int, State]:
         """Cancel every run that fits the expression and is in a state for it; returns the states they are in then."""
         return self._ask_all(transitions.cancel, where, timeout)
@@ -737,6 +770,54 @@ class Client:
             if not states[run_id].ended:
                 raise transitions.WrongState(run_id, states[run_id], "exported", "completed, failed or cancelled")
 
+    # Access over HTTP
+
+    def tokens(self) -> list[TokenRecord]:
+        """Every token, without its secret."""
+        from service.store import access
+
+        with self.database.read() as session:
+            return access.tokens(session)
+
+    def create_token(self, name: str, role: Role | str, seconds: float | None = None) -> tuple[str, TokenRecord]:
+        """Make a token, valid for so many seconds or until it is revoked; returns its secret, which is not kept.
+
+        Raises InputError for a name that is taken, or a role or time that cannot be.
+        """
+        from service.roles import Role
+        from service.secrets import hashed, new_secret
+        from service.spec.errors import unknown
+        from service.store import access
+
+        check_name("token", name)
+        if role not in list(Role):
+            raise InputError(unknown("role", role, [*map(str, Role)]))
+        if seconds is not None and not 0 < seconds <= LONGEST_TOKEN:
+            raise InputError(f"a token is valid for up to {LONGEST_TOKEN / 86_400:,.0f} days, or without end")
+        secret = new_secret()
+        with self.database.write() as session:
+            return secret, access.create(session, name, Role(role), hashed(secret), seconds)
+
+    def keep_token(self, name: str, role: Role, secret: str) -> None:
+        """See to it that this secret, and no other, is the token of this name."""
+        from service.secrets import hashed
+        from service.store import access
+
+        with self.database.write() as session:
+            known = access.bearer(session, hashed(secret))
+            if known is not None and (known.name, known.role) == (name, role):
+                return
+            if any(token.name == name for token in access.tokens(session)):
+                access.revoke(session, name)
+            access.create(session, name, role, hashed(secret))
+
+    def revoke_token(self, name: str) -> None:
+        """Make a token invalid at once, and end what was logged in with it. Raises NoSuchToken."""
+        from service.store import access
+
+        with self.database.write() as session:
+            access.revoke(session, name)
+
     # The pool
 
     def workers(self) -> list[WorkerRecord]:
@@ -766,6 +847,11 @@ class Client:
     def _end(self, worker: str, wish: str) -> None:
         with self.database.write() as session:
             worker_store.wish(session, worker, self.settings.lease_seconds, end=wish)
+
+    def datasets(self) -> list[DatasetRecord]:
+        """The datasets that the store has, the newest first."""
+        with self.database.read() as session:
+            return history.datasets(session)
 
     def counts(self) -> dict[State, int]:
         with self.database.read() as session:
@@ -802,11 +888,11 @@ class Client:
             return history.waiting(session)
 
 
-def _loaded(spec: AnySpec, overrides: Sequence[str]) -> tuple[Spec, Dataset]:
+def _loaded(spec: AnySpec, overrides: Sequence[str], data: Data | None = None) -> tuple[Spec, Dataset]:
     from service import datasets
 
     loaded = _spec(spec, overrides)
-    return loaded, datasets.load(loaded)
+    return loaded, (data or datasets.load)(loaded)
 
 
 def _spec(spec: AnySpec, overrides: Sequence[str]) -> Spec:

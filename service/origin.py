@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from service.person import user
+from service.person import remote, user
 
 GIT_SECONDS = 1.0  # for which a submit waits for git at most, once all else is checked; it takes some 5 ms
 STATUS = (
@@ -21,13 +21,16 @@ STATUS = (
 
 
 class Origin:
-    """What is known of a folder; git is asked while the caller goes on."""
+    """What is known of a folder; git is asked while the caller goes on. Who asks over HTTP has no folder here."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._git: dict[str, Any] = {}
+        self._facts: dict[str, Any] | None = None
+        if (asker := remote()) is not None:
+            self._facts = _here() | ({} if asker.name is None else {"user": asker.name, "host": asker.address})
+            return
         self._asking = threading.Thread(target=self._ask, args=(folder or Path(),), daemon=True)
         self._asking.start()
-        self._facts: dict[str, Any] | None = None
 
     def facts(self) -> Mapping[str, Any]:
         """`user`, `host`, `trainyard`, `python` and, in a git repository, `commit`, `branch` and `dirty`."""

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import platformdirs
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from service.errors import InputError
@@ -35,6 +35,15 @@ class Settings(BaseSettings):
     broker_url: str = Field("", description="redis:// or rediss:// URL; empty: the broker that `trainyard up` starts")
     host: str = Field("127.0.0.1", description="address the web page and the metrics listen on")
     port: int = Field(8750, ge=0, le=65535, description="port of the web page and the yard's metrics; 0: any free one")
+    require_tokens: bool = Field(False, description="ask for a token on this machine too, as behind a proxy")
+    admin_token: SecretStr | None = Field(
+        None, description="secret of a token 'admin' that `trainyard up` makes, for containers"
+    )
+    web_names: str = Field("", description="other names that the page is reached by, with commas, as behind a proxy")
+    open_metrics: bool = Field(False, description="let Prometheus read /metrics and /targets without a token")
+    requests_per_second: float = Field(
+        500.0, ge=0, le=1e6, description="most requests a token, or an address without one, may send; 0: any number"
+    )
     lease_seconds: float = Field(10.0, ge=1, le=DAY, description="a worker silent for so long loses its runs")
     checkpoint_seconds: float = Field(
         10.0, ge=0, le=DAY, description="most seconds of training that a dead worker costs"
@@ -72,6 +81,15 @@ class Settings(BaseSettings):
         if url:
             check_database(url)
         return url
+
+    @field_validator("admin_token")
+    @classmethod
+    def _not_guessable(cls, token: SecretStr | None) -> SecretStr | None:
+        from service.secrets import SHORTEST
+
+        if token is not None and len(token.get_secret_value()) < SHORTEST:
+            raise ValueError(f"it has less than {SHORTEST} characters; `openssl rand -hex 32` makes a good one")
+        return token
 
     @field_validator("broker_url")
     @classmethod
@@ -131,6 +149,20 @@ class Settings(BaseSettings):
         url = self.database_url or f"sqlite:///{file}"
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in ("postgres", "postgresql") else url
+
+    @property
+    def exposed(self) -> bool:
+        """Whether the page listens where other machines may reach it."""
+        import ipaddress
+
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        return self.exposed or self.require_tokens
 
     @property
     def embedded_database(self) -> bool:

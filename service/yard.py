@@ -21,6 +21,7 @@ from service.ending import AT_ONCE, Ending
 from service.errors import InputError, TrainyardError, Unreachable
 from service.processes import alive, exclusive, spawn, stop, wait_until
 from service.queue import Tickets
+from service.roles import Role
 from service.settings import Settings
 from service.store.database import Database
 from service.store.tables import SCHEMA
@@ -44,6 +45,14 @@ class PortInUse(InputError):
         super().__init__(
             f"cannot listen on {host} port {port}: {cause.strerror or cause}; "
             "choose another with --port or TRAINYARD_PORT"
+        )
+
+
+class NoTokens(InputError):
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"the page on {host} asks for a token, and there is none yet; make one first: "
+            "trainyard tokens create NAME --role admin"
         )
 
 
@@ -86,6 +95,7 @@ class Yard:
             self._ending.listen()
             listener = stack.enter_context(_listen(settings.host, settings.port))
             self._prepare_database()
+            _check_access(self._client)
             broker = stack.enter_context(EmbeddedBroker(settings)) if settings.embedded_broker else None
             Tickets(settings.broker).ping()
             stack.callback(self._stop_worker)
@@ -170,6 +180,15 @@ class Yard:
             self._worker.send_signal(AT_ONCE)
 
 
+def _check_access(client: Client) -> None:
+    """Make the token that the settings ask for. Raises NoTokens where others would need one and there is none."""
+    settings = client.settings
+    if settings.admin_token is not None:
+        client.keep_token("admin", Role.ADMIN, settings.admin_token.get_secret_value())
+    if settings.asks_for_tokens and not client.tokens():
+        raise NoTokens(settings.host)
+
+
 @contextlib.contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -191,7 +210,8 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
 
     from service.web.app import web_app
 
-    config = uvicorn.Config(web_app(client), log_config=None, access_log=False)
+    app = web_app(client)
+    config = uvicorn.Config(app, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
     thread.start()
@@ -200,6 +220,7 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
+        app.events.close()
         server.should_exit = True
         thread.join(timeout=5)
 

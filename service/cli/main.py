@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli import context, db, evaluate, lr_find, notify, runs, workers, yard
+from service.cli import context, db, evaluate, lr_find, notify, runs, tokens, workers, yard
 from service.cli.context import GridOption, JsonOption, RunArgument, SetOption, SpecArgument, SpecsArgument
 from service.cli.edge import translated
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(runs.app, name="runs")
 app.add_typer(workers.app, name="workers")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(db.app, name="db")
 app.add_typer(notify.app, name="notify")
 yard.add_commands(app)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from service.spec import grid as grids
 from service.spec import reading
-from service.spec.document import Document, read
+from service.spec.document import Document, read, read_all
 from service.spec.errors import Problem, SpecError
 from service.spec.grid import AnyGrid
 from service.spec.schema import Spec
@@ -35,8 +35,20 @@ class Specs:
         if problems:
             raise SpecError(dict.fromkeys(problems))
 
+    @classmethod
+    def of_text(
+        cls, text: str, source: str, overrides: Sequence[str] = (), grid: AnyGrid = (), folder: File | None = None
+    ) -> Specs:
+        """The specs in a text that `source` is a name for; the files that they name are in the folder."""
+        made = cls((), overrides, grid)
+        made._lay([(document, folder) for document in read_all(text, source)], overrides)
+        return made
+
     def _add(self, spec: AnySpec, overrides: Sequence[str]) -> None:
-        for document, folder in _documents(spec):
+        self._lay(_documents(spec), overrides)
+
+    def _lay(self, documents: Sequence[tuple[Document, File | None]], overrides: Sequence[str]) -> None:
+        for document, folder in documents:
             reading.overlay(document, overrides)
             self._documents.append((document, folder))
 

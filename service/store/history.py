@@ -13,8 +13,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from service.store import thinning
 from service.store.clock import now
 from service.store.pages import NEWEST, Order, page
-from service.store.records import AttemptRecord, MetricSummary, RunRecord
-from service.store.tables import Attempt, Metric, Run, Spec, State, StepMetric, Summary, Tag
+from service.store.records import AttemptRecord, DatasetRecord, MetricSummary, RunRecord
+from service.store.tables import Attempt, Blob, Dataset, Metric, Run, Spec, State, StepMetric, Summary, Tag
 from service.store.transitions import NoSuchRun
 
 MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 parameters
@@ -228,6 +228,21 @@ def queues_of(session: Session, run_ids: Sequence[int], state: State) -> list[st
         ids = run_ids[start : start + MOST_IDS]
         found += session.scalars(select(Run.queue).where(Run.id.in_(ids), Run.state == state))
     return found
+
+
+def datasets(session: Session) -> list[DatasetRecord]:
+    """Every dataset that the store has, the newest first."""
+    used = select(Run.dataset_sha256, func.count().label("runs")).group_by(Run.dataset_sha256).subquery()
+    query = (
+        select(Dataset, Blob.size, func.coalesce(used.c.runs, 0))
+        .join(Blob, Blob.id == Dataset.blob_id)
+        .outerjoin(used, used.c.dataset_sha256 == Dataset.sha256)
+        .order_by(Dataset.created.desc(), Dataset.sha256)
+    )
+    return [
+        DatasetRecord(row.sha256, row.source, row.created, size, runs, row.schema)
+        for row, size, runs in session.execute(query)
+    ]
 
 
 def counts(session: Session) -> dict[State, int]:

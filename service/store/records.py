@@ -94,6 +94,16 @@ class EditRecord(Record):
 
 
 @dataclass(frozen=True)
+class DatasetRecord(Record):
+    sha256: str
+    source: str  # what the first spec that used it called it
+    created: datetime
+    bytes: int
+    runs: int
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class WorkerRecord(Record):
     name: str
     host: str

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from service.store.clock import Timestamp, now
 
-SCHEMA = "0004"  # the newest migration, known here so that a command need not load Alembic to see that all is well
+SCHEMA = "0005"  # the newest migration, known here so that a command need not load Alembic to see that all is well
 Json = JSON().with_variant(JSONB(), "postgresql")
 Sorted = String().with_variant(String(collation="C"), "postgresql")  # an index serves one order: by the characters
 Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
@@ -363,3 +363,38 @@ class Notice(Base):
     not_before: Mapped[datetime] = mapped_column(default=now())  # for the next try; a claim moves it
     given_up: Mapped[datetime | None]
     last_error: Mapped[str | None]
+
+
+class Token(Base):
+    """Who may use the page and the API from elsewhere. The secret itself is shown once and not kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    created: Mapped[datetime] = mapped_column(default=now())
+    expires: Mapped[datetime | None]
+
+
+class Login(Base):
+    """A browser that somebody has logged in with a token; it ends with the token."""
+
+    __tablename__ = "logins"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)  # of the cookie
+    token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"), index=True)
+    expires: Mapped[datetime]
+
+
+class Answer(Base):
+    """What was answered to a request with an Idempotency-Key, for whoever sends it again."""
+
+    __tablename__ = "answers"
+
+    who: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    body: Mapped[dict[str, Any] | None]  # null while it is being worked on
+    created: Mapped[datetime] = mapped_column(default=now(), index=True)

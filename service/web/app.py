@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, select_autoescape
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.middleware.base import RequestResponseEndpoint
+from starlette.types import Receive, Scope, Send
 
 from service.client import Client
-from service.errors import TrainyardError
 from service.metrics import registry
+from service.web.access import Access
+from service.web.api import PREFIX, api_app
+from service.web.api.events import Hub
+from service.web.login import add_login
 from service.web.overview import overview
+from service.web.problems import add_handlers
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
 
 
-def web_app(client: Client) -> FastAPI:
+@dataclass(frozen=True)
+class Web:
+    """What a server serves: everything, behind the gate. `events` are to be closed before the server can end."""
+
+    serve: Access
+    events: Hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.serve(scope, receive, send)
+
+
+def web_app(client: Client) -> Web:
     app = FastAPI(title="Trainyard", docs_url=None, redoc_url=None, openapi_url=None)
     environment = Environment(loader=PackageLoader("service.web"), autoescape=select_autoescape())
     templates = Jinja2Templates(env=environment)
     metrics = registry(client)
 
-    @app.exception_handler(TrainyardError)  # a service that is away, a database that was upgraded under us
-    def unable(request: Request, error: TrainyardError) -> Response:
-        return JSONResponse({"title": "The yard cannot answer", "status": 503, "detail": str(error)}, 503)
-
-    @app.middleware("http")
-    async def protected(request: Request, answer: RequestResponseEndpoint) -> Response:
-        response = await answer(request)
-        response.headers.update(HEADERS)
-        return response
+    add_handlers(app)
 
     @app.get("/", response_class=HTMLResponse)
     def page(request: Request) -> Response:
@@ -70,4 +78,8 @@ def web_app(client: Client) -> FastAPI:
         client.counts()
         return {"status": "ok"}
 
-    return app
+    access = Access(app, client, HEADERS)
+    add_login(app, access, templates)
+    api = api_app(client, access.welcome)
+    app.mount(PREFIX, api)
+    return Web(access, api.state.events)

@@ -41,7 +41,7 @@ from workers.supervisor import GRACE_SECONDS
 
 PROJECT = Path(__file__).parents[2]
 BINARIES = Path(sys.executable).parent
-PASSWORDS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD")
+PASSWORDS = ("POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD", "ADMIN_TOKEN")
 REPLICAS = ("worker-1", "worker-2")
 LONG_LIVED = ("postgres", "redis", "service", "worker", "prometheus", "grafana")
 OURS = ("migrate", "service", "worker")
@@ -87,7 +87,7 @@ def compose(**variables: str) -> dict[str, Any]:
 
 
 TEXT = (PROJECT / "docker-compose.yml").read_text()
-SENTINELS = {name: f"{name.lower()}-sentinel" for name in PASSWORDS}
+SENTINELS = {name: f"{name.lower()}-the-sentinel" for name in PASSWORDS}
 FILE = compose()
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 
@@ -517,7 +517,9 @@ def test_every_replica_is_known_with_a_name_and_an_address_of_its_own(deployment
 def test_the_page_answers(deployment):
     assert httpx.get(f"{deployment.address('service')}/healthz").json() == {"status": "ok"}
     assert "trainyard_database_up 1.0" in httpx.get(f"{deployment.address('service')}/metrics").text
-    assert "worker-1" in httpx.get(deployment.address("service")).text
+    assert httpx.get(deployment.address("service")).status_code == 401
+    admin = {"Authorization": f"Bearer {SENTINELS['ADMIN_TOKEN']}"}
+    assert "worker-1" in httpx.get(deployment.address("service"), headers=admin).text
 
 
 def test_migrating_again_changes_nothing(deployment):

@@ -624,11 +624,11 @@ def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(c
 
 
 def test_the_database_is_checked_and_upgraded(cli):
-    assert cli("db", "check").out == "the database is at schema 0004, the one this version needs\n"
-    assert cli("db", "upgrade").out == "the database is at schema 0004\n"
+    assert cli("db", "check").out == "the database is at schema 0005, the one this version needs\n"
+    assert cli("db", "upgrade").out == "the database is at schema 0005\n"
     url = f"sqlite:///{cli.home / 'new.db'}"
     made = cli("--database", url, "db", "upgrade")
-    assert (made.code, made.out) == (0, "the database is at schema 0004, upgraded from nothing\n")
+    assert (made.code, made.out) == (0, "the database is at schema 0005, upgraded from nothing\n")
     assert cli("--database", url, "runs", "list").code == 0
 
 
@@ -804,3 +804,34 @@ def test_an_error_that_should_not_happen_is_one_sentence_too(cli, monkeypatch):
     monkeypatch.setenv("TRAINYARD_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main(["runs", "list"])
+
+
+# Tokens
+
+
+def test_a_token_is_shown_once_and_listed_without_its_secret(cli):
+    answer = cli("tokens", "create", "ada", "--role", "admin")
+    assert answer.out.startswith("ty_")
+    assert answer.err == "keep it safe, it is not shown again; ada is an admin, until it is revoked\n"
+    made = cli("tokens", "create", "bob", "--expires", "12 h", "--json").json
+    assert (made["name"], made["role"], made["token"][:3]) == ("bob", "viewer", "ty_")
+    listed = cli("tokens", "list")
+    assert [line.split()[:2] for line in listed.out.splitlines()[1:]] == [["ada", "admin"], ["bob", "viewer"]]
+    names = [set(token) for token in cli("tokens", "list", "--json").json]
+    assert names == [{"name", "role", "created", "expires"}] * 2
+    assert cli("tokens", "revoke", "ada").out == "the token ada is revoked\n"
+    assert [token["name"] for token in cli("tokens", "list", "--json").json] == ["bob"]
+
+
+def test_tokens_that_cannot_be_are_refused(cli):
+    assert "is no duration" in cli.refused("tokens", "create", "ada", "--expires", "soon")
+    assert "valid for up to" in cli.refused("tokens", "create", "ada", "--expires", "99999999 days")
+    assert "use 1 to 64 letters" in cli.refused("tokens", "create", "a b")
+    assert "there is no token 'ada'" in cli.refused("tokens", "revoke", "ada")
+    cli("tokens", "create", "ada")
+    assert "there is a token 'ada' already" in cli.refused("tokens", "create", "ada")
+
+
+def test_a_page_for_other_machines_wants_a_token_first(cli):
+    sentence = cli.refused("up", "--host", "0.0.0.0", "--port", "0", "--workers", "0")
+    assert sentence.endswith("make one first: trainyard tokens create NAME --role admin")

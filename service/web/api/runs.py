@@ -1,0 +1,182 @@
+"""Questions about runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import BoundedSemaphore
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Query, Response
+
+from service.client import Client
+from service.errors import Unreachable
+from service.live import listed
+from service.store.records import RunRecord, jsonable
+from service.web.api import models
+from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Where
+from service.web.problems import answers
+
+T = TypeVar("T")
+MOST_COMPARED = 100
+MOST_POINTS = 100_000
+EVALUATIONS = 2  # at once: each takes a core and the dataset's memory
+PATIENCE_SECONDS = 10.0
+Field = Annotated[str, Query(min_length=1, max_length=LONGEST)]
+
+
+class Busy(Unreachable):
+    def __init__(self) -> None:
+        super().__init__("the yard evaluates other runs just now; ask again in a moment")
+
+
+def router(client: Client) -> APIRouter:
+    api = APIRouter(prefix="/runs", tags=["runs"])
+    _add_lists(api, client)
+    _add_one(api, client)
+    _add_parts(api, client)
+    _add_weights(api, client)
+    return api
+
+
+def _add_lists(api: APIRouter, client: Client) -> None:
+    @api.get("", operation_id="list_runs", response_model=models.RunPage | models.ValuePage, responses=answers(404))
+    def list_runs(
+        where: Where = None,
+        sort: Annotated[
+            str | None,
+            Query(max_length=LONGEST, description="a field, and asc or desc", examples=["best(val_loss)"]),
+        ] = None,
+        after: Annotated[int | None, Query(ge=0, le=MOST_RUNS, description="go on behind this run")] = None,
+        limit: Limit = 20,
+        columns: Annotated[
+            str | None,
+            Query(max_length=LONGEST, description="these fields alone", examples=["id, optimizer, best(val_loss)"]),
+        ] = None,
+    ) -> dict[str, Any]:
+        """A page of the runs that fit, the newest first. With `columns` each has only these fields."""
+        found = client.runs(where, sort=sort, after=after, limit=limit + 1)
+        more, found = len(found) > limit, found[:limit]
+        if columns is None:
+            rows = [listed(run) for run in found]
+        else:
+            rows = jsonable(client.values([run.id for run in found], columns))
+        return {"runs": rows, "next": found[-1].id if more else None}
+
+    @api.get("/best", operation_id="best_runs", response_model=models.Runs, responses=answers())
+    def best(metric: Field, where: Where = None, limit: Limit = 1) -> dict[str, Any]:
+        """The runs that are best by a metric at its best epoch."""
+        return _some(client.best(metric, where, limit=limit))
+
+    @api.get("/stats", operation_id="run_statistics", response_model=models.Groups, responses=answers())
+    def stats(metric: Field, by: Field, where: Where = None, limit: Limit = 20) -> dict[str, Any]:
+        """A value by group of runs: count, mean, deviation, best. `by` lists fields: optimizer, train.batch_size."""
+        from service.expressions import parse_fields
+
+        groups = client.stats(metric, by, where, limit=limit)
+        return {"by": list(parse_fields(by)), "groups": [jsonable(vars(group)) for group in groups]}
+
+    @api.get("/pareto", operation_id="pareto_front", response_model=models.Runs, responses=answers())
+    def pareto(first: Field, second: Field, where: Where = None) -> dict[str, Any]:
+        """The runs of which no other is better in one of two fields and at least as good in the other."""
+        return _some(client.pareto(first, second, where))
+
+    @api.get("/compare", operation_id="compare_runs", response_model=models.Comparison, responses=answers(404))
+    def compare(
+        run: Annotated[
+            list[Annotated[int, Query(ge=0, le=MOST_RUNS)]],
+            Query(min_length=1, max_length=MOST_COMPARED, description="the runs' numbers", examples=[[1, 2]]),
+        ],
+        metric: Annotated[str | None, Query(max_length=LONGEST, description="what to judge them by")] = None,
+        curves: Annotated[bool, Query(description="with the points of the metric")] = True,
+    ) -> dict[str, Any]:
+        """Runs beside each other: what differs in their specs and around them, metrics and curves."""
+        return client.compare(run, metric, curves=curves).document()
+
+
+def _some(runs: list[RunRecord]) -> dict[str, Any]:
+    return {"runs": [listed(run) for run in runs]}
+
+
+def _add_one(api: APIRouter, client: Client) -> None:
+    @api.get("/{run:int}", operation_id="show_run", response_model=models.Run, responses=answers(404))
+    def show(run: RunPath) -> dict[str, Any]:
+        """A run with its spec."""
+        return client.run(run).json()
+
+    @api.get("/{run:int}/why", operation_id="why", response_model=models.Sentence, responses=answers(404))
+    def why(run: RunPath) -> dict[str, str]:
+        """One sentence: why the run waits, or what ended it."""
+        return {"sentence": client.why(run)}
+
+    @api.get("/{run:int}/origin", operation_id="run_origin", response_model=models.Row, responses=answers(404))
+    def origin(run: RunPath) -> dict[str, Any]:
+        """Who submitted the run, where, and with what; empty for runs of early versions."""
+        return client.origin(run)
+
+
+def _add_parts(api: APIRouter, client: Client) -> None:
+    def of(run: int, question: Callable[[int], T]) -> T:
+        """The answer to a question that does not mind whether there is the run."""
+        client.run(run)
+        return question(run)
+
+    @api.get("/{run:int}/history", operation_id="run_history", response_model=models.History, responses=answers(404))
+    def history(run: RunPath, after_epoch: Annotated[int, Query(ge=0, le=MOST_RUNS)] = 0) -> dict[str, Any]:
+        """The metrics of each epoch, or of those after one."""
+        return {"history": jsonable(client.history(run, after_epoch))}
+
+    @api.get("/{run:int}/steps", operation_id="run_steps", response_model=models.Steps, responses=answers(404))
+    def steps(
+        run: RunPath,
+        name: Annotated[list[str] | None, Query(max_length=MOST_AT_ONCE, description="only these metrics")] = None,
+        points: Annotated[int, Query(ge=2, le=MOST_POINTS, description="of each metric, at most")] = 1000,
+    ) -> dict[str, Any]:
+        """Points of steps, where the spec asks for them; long curves are thinned, their ends and spikes stay."""
+        return {"steps": jsonable(client.steps(run, name, points))}
+
+    @api.get("/{run:int}/attempts", operation_id="run_attempts", response_model=models.Attempts, responses=answers(404))
+    def attempts(run: RunPath) -> dict[str, Any]:
+        """Each try at the run by a worker, and how it ended."""
+        return {"attempts": [attempt.json() for attempt in of(run, client.attempts)]}
+
+    @api.get("/{run:int}/edits", operation_id="run_edits", response_model=models.Edits, responses=answers(404))
+    def edits(run: RunPath) -> dict[str, Any]:
+        """What people have changed of the run afterwards."""
+        return {"edits": [edit.json() for edit in of(run, client.edits)]}
+
+
+def _add_weights(api: APIRouter, client: Client) -> None:
+    free = BoundedSemaphore(EVALUATIONS)
+
+    @api.get(
+        "/{run:int}/evaluation", operation_id="evaluate_run", response_model=models.Evaluation,
+        responses=answers(404, 409),
+    )  # fmt: skip
+    def evaluate(
+        run: RunPath,
+        split: Annotated[
+            str | None, Query(max_length=LONGEST, description="train, validation or test", examples=["test"])
+        ] = None,
+        last: Annotated[bool, Query(description="the last weights instead of the best")] = False,
+    ) -> dict[str, Any]:
+        """Every metric, the scores of each class and the confusion matrix on a split of the run's data."""
+        if not free.acquire(timeout=PATIENCE_SECONDS):
+            raise Busy
+        try:
+            return client.evaluate(run, split=split, last=last).document()
+        finally:
+            free.release()
+
+    @api.get(
+        "/{run:int}/weights", operation_id="download_weights", response_class=Response,
+        responses=answers(404, 409) | {200: {"description": "A safetensors file.", "content": BINARY}},
+    )  # fmt: skip
+    def weights(run: RunPath, last: Annotated[bool, Query(description="instead of the best")] = False) -> Response:
+        """The run's best weights, or the last ones, as a safetensors file."""
+        data = client.weights_file(run, last=last)
+        name = f"run-{run}{'-last' if last else ''}.safetensors"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return Response(data, media_type="application/octet-stream", headers=headers)
+
+
+BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

@@ -1,0 +1,233 @@
+"""New runs: specs that come as text or as JSON, alone or with their data, and runs that are made from others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, Header, Request, Response, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from service.client import Client
+from service.errors import InputError
+from service.roles import Role
+from service.store import access
+from service.store.records import jsonable
+from service.web.access import caller_of, needs
+from service.web.api import models
+from service.web.api.models import Model
+from service.web.api.shared import LONGEST, RunPath
+from service.web.problems import answers
+
+SOURCE = "the spec"  # what errors call the text
+MOST_RUNS = 10_000  # that one request makes
+MOST_FILES = 10
+Override = Annotated[str, Field(max_length=LONGEST)]
+Name = Annotated[str, Field(max_length=200)]
+Overrides = Annotated[
+    list[Override], Field(max_length=1000, description="keys to change", examples=[["train.epochs=5"]])
+]
+Tags = Annotated[list[Name], Field(max_length=100)]
+Priority = Annotated[int, Field(strict=True, ge=-(10**6), le=10**6, description="higher goes first")]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key", min_length=1, max_length=200, pattern="^[!-~]+$",
+        description="the same request with the same key, within a day, gets the same answer and submits nothing",
+    ),
+]  # fmt: skip
+EXAMPLE = """\
+version: 1
+name: digits
+data: {source: digits, split: {validation: 0.2}}
+network: [dense: {units: 64, activation: relu}]
+optimizer: {adam: 0.001}
+train: {epochs: 5}
+"""
+
+
+class Checking(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    spec: str | dict[str, JsonValue] = Field(
+        description="the spec: its text, YAML or JSON, or the same as an object", examples=[EXAMPLE]
+    )
+    overrides: Overrides = []
+
+
+class Submission(Checking):
+    """One spec, or as a text several, divided by ---."""
+
+    grid: dict[Override, list[JsonValue]] | list[Override] = Field(
+        default=[],
+        description="a run for every combination of these values of keys",
+        examples=[{"seed": [1, 2, 3]}, ["seed=1..3"]],
+    )
+    queue: Name = "default"
+    priority: Priority = 0
+    tags: Tags = []
+
+
+class Cloning(BaseModel):
+    """What shall be other than in the run; what is left out, or null, is the same."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overrides: Overrides = []
+    queue: Name | None = None
+    priority: Priority | None = None
+    tags: Tags | None = None
+
+
+class Replaying(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    queue: Name | None = None
+
+
+class Submitted(Model):
+    runs: list[int] = Field(description="the numbers of the new runs")
+    notes: list[str] = Field(description="what a person should know, such as that no worker serves the queue")
+
+
+class TooManyRuns(InputError):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"these are {number:,} runs; one request submits at most {MOST_RUNS:,}")
+
+
+def router(client: Client) -> APIRouter:
+    submitter = [Depends(needs(Role.SUBMITTER))]
+    api = APIRouter(tags=["submitting"], dependencies=submitter)
+    _add_submit(api, client)
+    _add_again(api, client)
+    return api
+
+
+def _add_submit(api: APIRouter, client: Client) -> None:
+    @api.post(
+        "/check", operation_id="check_spec", response_model=models.Row,
+        responses=answers(413),
+    )  # fmt: skip
+    def check(asked: Checking) -> dict[str, Any]:
+        """What a submit would make of a spec: layers, shapes, parameters, memory."""
+        from service.datasets.sent import load_sent
+        from service.spec import parse
+
+        report = client.check(parse(_text(asked.spec), SOURCE, asked.overrides), data=load_sent)
+        return dict(jsonable(report.document()))
+
+    @api.post(
+        "/runs", operation_id="submit_runs", response_model=Submitted, status_code=201,
+        responses=answers(409, 413),
+    )  # fmt: skip
+    def submit(asked: Submission, request: Request, response: Response, key: Key = None) -> dict[str, Any]:
+        """Queue a run of the spec, or several: all or none."""
+        return _once(client, request, response, key, [asked.model_dump_json()], lambda: _submit(client, asked))
+
+    @api.post(
+        "/runs/with-data", operation_id="submit_with_data", response_model=Submitted, status_code=201,
+        responses=answers(409, 413),
+    )  # fmt: skip
+    def submit_with_data(
+        request: Request,
+        response: Response,
+        submission: Annotated[str, Form(description="the submission as JSON, as in `submit_runs`")],
+        files: Annotated[list[UploadFile], File(description="the files that the specs name as their source")],
+        key: Key = None,
+    ) -> dict[str, Any]:
+        """Queue runs whose data comes with them: a spec names a file by the name that it is sent with."""
+        asked = _submission(submission)
+        with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
+            hashes = [_keep(file, Path(folder)) for file in files]
+            names = [file.filename or "" for file in files]
+            told = [asked.model_dump_json(), *names, *hashes]
+            return _once(client, request, response, key, told, lambda: _submit(client, asked, Path(folder), names))
+
+
+def _add_again(api: APIRouter, client: Client) -> None:
+    @api.post(
+        "/runs/{run:int}/clone", operation_id="clone_run", response_model=Submitted, status_code=201,
+        responses=answers(404, 409, 413),
+    )  # fmt: skip
+    def clone(run: RunPath, asked: Cloning) -> dict[str, Any]:
+        """Submit a run's spec once more, with keys changed, on the rows it was submitted with."""
+        noting, notes = client.noting()
+        return {"runs": [noting.clone(run, **asked.model_dump()).id], "notes": notes}
+
+    @api.post(
+        "/runs/{run:int}/replay", operation_id="replay_run", response_model=Submitted, status_code=201,
+        responses=answers(404, 409, 413),
+    )  # fmt: skip
+    def replay(run: RunPath, asked: Replaying) -> dict[str, Any]:
+        """Submit a completed run once more, to see whether it ends with the same bytes."""
+        noting, notes = client.noting()
+        return {"runs": [noting.replay(run, queue=asked.queue).id], "notes": notes}
+
+
+def _text(spec: str | dict[str, JsonValue]) -> str:
+    return spec if isinstance(spec, str) else json.dumps(spec)
+
+
+def _submit(client: Client, asked: Submission, folder: Path | None = None, files: Sequence[str] = ()) -> dict[str, Any]:
+    from service.datasets.sent import load_sent
+    from service.spec import Specs
+
+    specs = Specs.of_text(_text(asked.spec), SOURCE, asked.overrides, asked.grid, folder)
+    if len(specs) > MOST_RUNS:
+        raise TooManyRuns(len(specs))
+    noting, notes = client.noting()
+    numbers = noting.submit_many(
+        specs, queue=asked.queue, priority=asked.priority, tags=asked.tags, data=lambda spec: load_sent(spec, files)
+    )
+    return {"runs": numbers, "notes": notes}
+
+
+def _submission(text: str) -> Submission:
+    try:
+        return Submission.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("submission", *first["loc"])))
+        raise InputError(f"{place}: {first['msg']}") from None
+
+
+def _keep(file: UploadFile, folder: Path) -> str:
+    """Write a file that was sent into the folder, under its name; returns its SHA-256."""
+    name = file.filename or ""
+    if Path(name).name != name or name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > 200:
+        raise InputError(f"'{name}' is no name of a file; send it without its folder")
+    digest = hashlib.sha256()
+    with (folder / name).open("wb") as out:
+        while part := file.file.read(2**20):
+            digest.update(part)
+            out.write(part)
+    return digest.hexdigest()
+
+
+def _once(
+    client: Client, request: Request, response: Response, key: str | None, asked: Sequence[str],
+    work: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Do what is asked; with a key that came before, answer as then."""
+    if key is None:
+        return work()
+    who = caller_of(request).name or ""
+    request_sha256 = hashlib.sha256("\0".join([request.url.path, *asked]).encode()).hexdigest()
+    with client.database.write() as session:
+        known = access.begin(session, who, key, request_sha256)
+    if known is not None:
+        response.headers["Idempotent-Replayed"] = "true"
+        return dict(known)
+    try:
+        answer = work()
+    except BaseException:
+        with client.database.write() as session:
+            access.forget(session, who, key)
+        raise
+    with client.database.write() as session:
+        access.end(session, who, key, answer)
+    return answer
