@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-watching check docs boards screenshots bench-training bench-service bench-history bench-writers chaos chaos-short clean
+.PHONY: demo test test-watching test-browser check docs boards screenshots bench-training bench-service bench-history bench-writers chaos chaos-short clean
 
 demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
@@ -14,6 +14,9 @@ test: .venv/dev  ## all tests, in under five minutes
 
 test-watching: .venv/dev  ## a yard at work watched by a real Prometheus and from a terminal, about a minute
 	$(BIN)/python -m pytest tests/watching -n 2 --dist loadfile
+
+test-browser: .venv/dev  ## the pages in a real Chromium before a real yard, about a minute
+	$(BIN)/python -m pytest tests/browser
 
 check: .venv/dev  ## lint, types, docs, boards
 	$(BIN)/ruff check .

@@ -23,7 +23,6 @@ from service.person import who
 from service.settings import Settings, load_settings
 from service.store import activity, blobs, edits, history, notices, pages, suspicion, transitions
 from service.store import workers as worker_store
-from service.store.activity import Pace
 from service.store.database import Database
 from service.store.edits import Changes
 from service.store.records import AttemptRecord, DatasetRecord, EditRecord, RunRecord, WorkerRecord
@@ -52,8 +51,8 @@ if TYPE_CHECKING:
     from service.roles import Role
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
-    from service.store.glance import Glance
     from service.store.access import TokenRecord
+    from service.store.glance import Glance, Pace
     from service.store.removal import Removed
     from service.store.space import Space
     from service.store.statistics import Group

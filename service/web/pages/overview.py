@@ -34,7 +34,7 @@ def values(client: Client) -> dict[str, Any]:
     live = [worker for worker in workers if worker.live]
     counts, paces, today = client.counts(), client.paces(), client.ended_since(midnight())
     running = client.runs("state = running", limit=SHOWN)
-    rates = [pace.rate for pace in paces.values() if pace.rate is not None]
+    rates = [pace.samples_per_second for pace in paces.values() if pace.samples_per_second]
     return {
         "counts": counts,
         "busy": sum(worker.busy for worker in live),

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from service.client import Client
 from service.display import duration, headline, lasted
-from service.store.activity import Pace
+from service.store.glance import Pace
 from service.store.records import RunRecord
 
 
@@ -27,7 +27,7 @@ class Row:
 
 def row(run: RunRecord, paces: Mapping[int, Pace]) -> Row:
     pace = paces.get(run.id)
-    return Row(run, headline(run), lasted(run), per_second(pace.rate if pace else None), left(pace))
+    return Row(run, headline(run), lasted(run), per_second(pace.samples_per_second if pace else None), left(pace))
 
 
 def rows(client: Client, runs: Sequence[RunRecord]) -> list[Row]:
@@ -43,7 +43,7 @@ def per_second(rate: float | None) -> str:
 
 
 def left(pace: Pace | None) -> str:
-    return "" if pace is None or pace.left is None else f"{duration(pace.left)} left"
+    return "" if pace is None or pace.seconds_left is None else f"{duration(pace.seconds_left)} left"
 
 
 def moment(value: datetime | None) -> str:

@@ -59,7 +59,7 @@ def values(client: Client, run_id: int) -> dict[str, Any]:
         "best": number(run.metrics[measured].best) if measured else "-",
         "measured": measured,
         "time": lasted(run),
-        "rate": per_second(pace.rate if pace else _rate(last)) or "-",
+        "rate": per_second(pace.samples_per_second if pace else _rate(last)) or "-",
         "left": left(pace) or "-",
         "actions": ACTIONS[run.state],
         "charts": _ended_charts(client, run_id, run.attempt, run.finished) if run.state.ended else _charts(client, run),
