@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check docs boards bench-training bench-service bench-history bench-writers chaos chaos-short clean
+.PHONY: demo test test-slow check docs boards screenshots bench-training bench-service bench-history bench-writers chaos chaos-short clean
 
 demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
@@ -13,7 +13,7 @@ test: .venv/dev  ## the tests of everything, in under five minutes
 	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-slow: .venv/dev  ## what is left: forged input of every kind, a yard watched by a real Prometheus and a real browser
-	$(BIN)/python -m pytest tests/fuzz tests/watching $(wildcard tests/browser) -n 3 --dist loadfile
+	$(BIN)/python -m pytest tests/fuzz tests/watching tests/browser -n 3 --dist loadfile
 
 check: .venv/dev  ## lint, types, docs, boards
 	$(BIN)/ruff check .
@@ -27,6 +27,9 @@ docs: .venv/dev  ## write the references that are made from the code
 
 boards: .venv/dev  ## write the Grafana boards
 	$(BIN)/python deploy/grafana/make.py
+
+screenshots: .venv/dev  ## pictures of the pages, of a real yard; needs Chromium
+	$(BIN)/python docs/screenshots.py $(ARGS)
 
 bench-training: .venv/bench  ## training speed beside PyTorch, JAX and scikit-learn
 	$(BIN)/python benchmarks/training.py $(ARGS)

@@ -21,7 +21,7 @@ from service.errors import InputError, TrainyardError
 from service.following import POLL_SECONDS
 from service.person import who
 from service.settings import Settings, load_settings
-from service.store import blobs, edits, history, notices, pages, suspicion, transitions
+from service.store import activity, blobs, edits, history, notices, pages, suspicion, transitions
 from service.store import workers as worker_store
 from service.store.database import Database
 from service.store.edits import Changes
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from service.comparison import Comparison
     from service.datasets import Dataset
     from service.evaluation import Evaluation
+    from service.inspection import Inside, Layers
     from service.notifications import Answer
     from service.portable import Imported
     from service.queue import Tickets
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from service.spec import AnySpec, Spec, Specs
     from service.spec.grid import AnyGrid
     from service.store.access import TokenRecord
-    from service.store.glance import Glance
+    from service.store.glance import Glance, Pace
     from service.store.removal import Removed
     from service.store.space import Space
     from service.store.statistics import Group
@@ -717,6 +718,33 @@ class Client:
             dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
         return evaluate(weights, dataset, split)
 
+    def layers(self, run_id: int) -> Layers:
+        """The network of a run as a table of its layers, read from the spec alone where that says it all."""
+        from service.datasets import Schema
+        from service.inspection import layers, of_network
+        from service.spec import Spec
+        from service.store.activity import schema_of
+        from service.weights import unpack
+
+        with self.database.read() as session:
+            run = history.run(session, run_id)
+            schema = Schema.from_document(schema_of(session, run.dataset_sha256))
+        if schema.missing and run.weights_sha256:  # the width depends on which columns have gaps
+            return of_network(unpack(self.weights_file(run_id)).network)
+        return layers(Spec.from_document(run.spec, f"run {run_id}"), schema)
+
+    def inside(self, run_id: int) -> Inside:
+        """What there is to see in a run's best weights: how they are spread, what the first layer looks for in images,
+        how good they are on rows that were kept back, and the images they are wrong about."""
+        from service.datasets import stored
+        from service.inspection import inside
+        from service.weights import unpack
+
+        weights = unpack(self.weights_file(run_id))
+        with self.database.read() as session:
+            dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
+        return inside(weights, dataset)
+
     # Moving
 
     def ended(self, where: str | None = None) -> list[int]:
@@ -881,6 +909,16 @@ class Client:
         """The notifications that wait, and those that were given up within the last week, by subscriber."""
         with self.database.read() as session:
             return notices.undelivered(session)
+
+    def ended_since(self, moment: datetime) -> dict[State, int]:
+        """How many runs have ended since then, by how."""
+        with self.database.read() as session:
+            return activity.ended_since(session, moment)
+
+    def paces(self) -> dict[int, Pace]:
+        """How fast each run trains that trains just now, and how many seconds it has left."""
+        with self.database.read() as session:
+            return activity.paces(session)
 
     def waiting(self) -> dict[str, tuple[int, float]]:
         """For each queue with waiting runs: how many, and how many seconds the oldest has waited."""

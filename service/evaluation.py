@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 import nn
 from nn import Array, PerClass
 from nn.metrics import fitting, metric
-from service.assembly import Assembly, assemble
+from service.assembly import Assembly, assemble, outline
 from service.datasets import Dataset, Schema
 from service.errors import InputError
 from service.prediction import raw_outputs
@@ -75,6 +75,12 @@ def evaluate(weights: Weights, dataset: Dataset, split: str | None = None) -> Ev
     labels = _labels(dataset.schema, dataset.labels[rows])
     metrics = recorded | measure(_names(dataset.schema, assembly.plan.loss.kind), outputs, labels)
     return Evaluation(split, len(rows), metrics, *_by_class(dataset.schema, outputs, labels))
+
+
+def rows_of(weights: Weights, dataset: Dataset, split: str) -> Array:
+    """The rows of the dataset that the weights' spec keeps for a split, as indices."""
+    rows: Array = getattr(outline(weights.spec, dataset, weights), f"{split}_rows")
+    return rows
 
 
 def measure(names: Sequence[str], outputs: Array, labels: Array) -> dict[str, float]:

@@ -106,7 +106,7 @@ def _paces(session: Session, runs: Sequence[RunRecord]) -> dict[int, Pace]:
     return {run.id: pace(run, by_run[run.id]) for run in runs if run.id in by_run}
 
 
-def pace(run: RunRecord, attempt: Attempt) -> Pace:
+def pace(run: RunRecord | Run, attempt: Attempt) -> Pace:
     """By all that the attempt has done so far."""
     if not attempt.seconds or not attempt.epoch:
         return Pace()

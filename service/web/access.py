@@ -33,7 +33,8 @@ from service.web.problems import of_error
 COOKIE = "trainyard"
 CALLER = "trainyard.caller"  # where it is in the scope of a request
 READS = ("GET", "HEAD", "OPTIONS")
-OPEN = ("/healthz", "/login", "/style.css")
+OPEN = ("/healthz", "/login")
+STATIC = "/static/"  # what the login looks like, too
 METRICS = ("/metrics", "/targets")
 ATTEMPTS, PER_SECOND = 10.0, 1 / 30  # wrong tokens that an address may try, and how soon one more
 
@@ -177,7 +178,7 @@ class Access:
         return True
 
     def _open(self, path: str) -> bool:
-        return path in OPEN or (self._settings.open_metrics and path in METRICS)
+        return path in OPEN or path.startswith(STATIC) or (self._settings.open_metrics and path in METRICS)
 
     async def _caller(self, headers: Headers, address: str) -> Caller | None:
         scheme, _, secret = headers.get("authorization", "").partition(" ")

@@ -1,14 +1,11 @@
-"""What the yard serves over HTTP: an overview for people, metrics and targets for Prometheus, a health check."""
+"""What the yard serves over HTTP: pages for people, the API, metrics and targets for Prometheus, a health check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
-from fastapi.templating import Jinja2Templates
-from jinja2 import Environment, PackageLoader, select_autoescape
+from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
@@ -18,14 +15,14 @@ from service.web.access import Access
 from service.web.api import PREFIX, api_app
 from service.web.api.events import Hub
 from service.web.login import add_login
-from service.web.overview import overview
+from service.web.pages import add_pages
 from service.web.problems import add_handlers
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without any, a browser sends forms as from nowhere, and they are refused
 }
 
 
@@ -42,23 +39,11 @@ class Web:
 
 def web_app(client: Client) -> Web:
     app = FastAPI(title="Trainyard", docs_url=None, redoc_url=None, openapi_url=None)
-    environment = Environment(loader=PackageLoader("service.web"), autoescape=select_autoescape())
-    templates = Jinja2Templates(env=environment)
     metrics = registry(client)
 
     add_handlers(app)
 
-    @app.get("/", response_class=HTMLResponse)
-    def page(request: Request) -> Response:
-        return templates.TemplateResponse(request, "overview.html", overview(client))
-
-    @app.get("/style.css")
-    def style() -> Response:
-        return Response(environment.get_template("style.css").render(), media_type="text/css")
-
-    @app.get("/live.js")
-    def live() -> Response:
-        return Response(environment.get_template("live.js").render(), media_type="text/javascript")
+    pages = add_pages(app, client)
 
     @app.get("/metrics")
     def scrape() -> Response:
@@ -79,7 +64,7 @@ def web_app(client: Client) -> Web:
         return {"status": "ok"}
 
     access = Access(app, client, HEADERS)
-    add_login(app, access, templates)
+    add_login(app, access, pages.templates)
     api = api_app(client, access.welcome)
     app.mount(PREFIX, api)
     return Web(access, api.state.events)

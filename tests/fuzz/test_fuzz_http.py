@@ -21,8 +21,10 @@ from tests.fuzz import mutations
 from tests.web import served
 from tests.yard import settled
 
-SERVED = ["/", "/style.css", "/live.js", "/metrics", "/targets", "/healthz"]
-PATHS = [*SERVED, "/login", "/logout", "/nothing", "/docs", "/openapi.json", "/api/v1", "/api/v1/runs", "*", ""]
+FILES = ["/static/style.css", "/static/live.js"]
+SERVED = ["/", *FILES, "/runs/1", "/workers", "/metrics", "/targets", "/healthz"]
+OTHERS = ["/runs", "/compare", "/login", "/logout", "/nothing", "/docs", "/openapi.json", "/api/v1", "/api/v1/runs"]
+PATHS = [*SERVED, *OTHERS, "*", ""]
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "BREW"]
 NAMES = ["Host", "Accept", "Accept-Encoding", "Content-Length", "Content-Type", "Cookie", "Range", "If-None-Match",
          "Transfer-Encoding", "Expect", "Upgrade", "Connection", "Origin", "X-Forwarded-For"]  # fmt: skip
@@ -143,7 +145,7 @@ def test_a_database_that_is_away_or_of_another_version_is_told_without_its_passw
         client = Client(Settings(home=tmp_path, database_url=url, broker_url="redis://:hunter2@127.0.0.1:1/0"))
         with served(client) as browser:
             answer = browser.get(path, timeout=30)
-        answers = path in ("/style.css", "/live.js") or (path == "/metrics" and url == away)
+        answers = path in FILES or (path == "/metrics" and url == away)
         assert answer.status_code == (200 if answers else 503)
         assert "hunter2" not in answer.text
         assert {name: answer.headers[name] for name in HEADERS} == HEADERS

@@ -1,0 +1,113 @@
+"""Inside a trained network, for the run's page, which asks for it once somebody looks: it reads weights and data."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Any
+
+from nn import Array
+from service.client import Client
+from service.display import number
+from service.inspection import Inside, Spread
+from service.web.pages.run import shape
+
+KNOWN = 16  # networks whose insides are remembered
+MOST_CLASSES = 30  # of a confusion matrix that is shown whole
+SHADES = 9
+HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 240, 56
+
+_one_at_a_time = Lock()  # it takes a core and the dataset's memory
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A count of the confusion matrix; `shade` from 0 to SHADES by its share of the row."""
+
+    count: int
+    shade: int
+    right: bool
+
+
+@dataclass(frozen=True)
+class Histogram:
+    name: str
+    shape: str
+    words: str
+    path: str
+    zero: float | None  # where 0 lies, if it does
+    low: str
+    high: str
+    width: int = HISTOGRAM_WIDTH
+    height: int = HISTOGRAM_HEIGHT
+
+
+def values(client: Client, run_id: int) -> dict[str, Any]:
+    run = client.run(run_id)
+    return {"run": run, **_values(client, run_id, run.weights_sha256)}
+
+
+@lru_cache(maxsize=KNOWN)
+def _values(client: Client, run_id: int, weights_sha256: str | None) -> dict[str, Any]:
+    with _one_at_a_time:
+        found = client.inside(run_id)
+    return {
+        "histograms": [histogram(spread) for spread in found.spreads],
+        "filters": [picture(image) for image in found.filters],
+        "units": found.units,
+        "mistakes": [(mistake, picture(mistake.image)) for mistake in found.mistakes],
+        **_judged(found),
+    }
+
+
+def _judged(found: Inside) -> dict[str, Any]:
+    evaluation = found.evaluation
+    if evaluation is None:
+        return {"split": None, "rows": 0, "scores": [], "classes": (), "confusion": None, "confused": []}
+    table = None
+    if evaluation.confusion is not None and len(evaluation.classes) <= MOST_CLASSES:
+        table = [
+            [Cell(count, _shade(count, sum(row)), at == true) for at, count in enumerate(row)]
+            for true, row in enumerate(evaluation.confusion.tolist())
+        ]
+    return {
+        "split": evaluation.split, "rows": evaluation.rows, "classes": evaluation.classes, "confusion": table,
+        "scores": [(name, number(value)) for name, value in evaluation.metrics.items()],
+        "confused": evaluation.confused()[:10],
+    }  # fmt: skip
+
+
+def _shade(count: int, of: int) -> int:
+    """The smallest share that is none is seen."""
+    return 0 if not count else max(1, round(SHADES * count / of))
+
+
+def histogram(spread: Spread) -> Histogram:
+    """Bars as one path; their height by the root, so that small ones are seen beside the mode."""
+    most = max(spread.counts) ** 0.5 or 1.0
+    each = HISTOGRAM_WIDTH / len(spread.counts)
+    parts = [
+        f"M{at * each:.1f} {HISTOGRAM_HEIGHT}v{-(count**0.5) / most * (HISTOGRAM_HEIGHT - 2):.1f}h{each - 0.8:.1f}"
+        f"V{HISTOGRAM_HEIGHT}z"
+        for at, count in enumerate(spread.counts)
+        if count
+    ]
+    span = spread.high - spread.low
+    zero = -spread.low / span * HISTOGRAM_WIDTH if spread.low < 0 < spread.high else None
+    words = f"mean {number(spread.mean)}, deviation {number(spread.deviation)}"
+    return Histogram(
+        spread.name, shape(spread.shape), words, "".join(parts), None if zero is None else round(zero, 1),
+        number(spread.low), number(spread.high),
+    )  # fmt: skip
+
+
+def picture(image: Array) -> str:
+    """An image as a data URL: some hundred bytes each, and no request for each."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

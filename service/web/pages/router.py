@@ -1,0 +1,129 @@
+"""Which address shows which page. A page is whole without a script; the scripts bring it up to date and act."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.templating import Jinja2Templates
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.exceptions import HTTPException
+
+from service.client import Client
+from service.display import age, duration, number, size
+from service.errors import TrainyardError
+from service.roles import Role
+from service.web.access import CALLER, Caller
+from service.web.pages import compare, datasets, inside, overview, run, runs, workers
+
+STATIC = Path(__file__).parents[1] / "static"
+FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml", "theme.js": "text/javascript"} | {
+    f"{name}.js": "text/javascript" for name in ("page", "live", "morph", "charts", "actions", "selection", "later")
+}
+MOST_RUNS = 2**31 - 1
+LONGEST = 2000  # characters of an expression
+Numbers = Annotated[list[Annotated[int, Query(ge=0, le=MOST_RUNS)]], Query(max_length=runs.MOST_SELECTED)]
+Text = Annotated[str, Query(max_length=LONGEST)]
+
+
+class Pages:
+    """The templates, and what every page has."""
+
+    def __init__(self) -> None:
+        environment = Environment(
+            loader=PackageLoader("service.web"), autoescape=select_autoescape(), undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        environment.filters |= {"age": age, "duration": duration, "number": number, "size": size}
+        self.templates = Jinja2Templates(env=environment, context_processors=[_shared])
+
+    def show(self, request: Request, template: str, values: dict[str, Any], status: int = 200) -> Response:
+        return self.templates.TemplateResponse(request, template, values, status)
+
+
+def _shared(request: Request) -> dict[str, Any]:
+    """What every page has: where the yard's addresses begin, who looks at it, and what that person may do."""
+    caller: Caller | None = request.scope.get(CALLER)
+    return {
+        "root": request.scope.get("root_path", "").rstrip("/"),
+        "caller": caller,
+        "may_act": caller is not None and caller.role.includes(Role.SUBMITTER),
+        "may_rule": caller is not None and caller.role.includes(Role.ADMIN),
+    }
+
+
+def add_pages(app: FastAPI, client: Client) -> Pages:
+    pages = Pages()
+
+    _tell_as_pages(app, pages)
+
+    @app.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        if name not in FILES:
+            return Response("there is no such file", 404, media_type="text/plain")
+        return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def show_overview(request: Request) -> Response:
+        return pages.show(request, "overview.html", overview.values(client))
+
+    @app.get("/runs", response_class=HTMLResponse, include_in_schema=False)
+    def show_runs(
+        request: Request,
+        where: Text = "",
+        sort: Text = "",
+        columns: Text = "",
+        after: Annotated[int | None, Query(ge=0, le=MOST_RUNS)] = None,
+        select: Annotated[str, Query(max_length=LONGEST)] = "",
+    ) -> Response:
+        return pages.show(request, "runs.html", runs.values(client, where, sort, columns, after, select))
+
+    @app.get("/runs/{run_id}", response_class=HTMLResponse, include_in_schema=False)
+    def show_run(request: Request, run_id: int) -> Response:
+        return pages.show(request, "run.html", run.values(client, run_id))
+
+    @app.get("/runs/{run_id}/inside", response_class=HTMLResponse, include_in_schema=False)
+    def show_inside(request: Request, run_id: int) -> Response:
+        return pages.show(request, "inside.html", inside.values(client, run_id))
+
+    @app.get("/compare", response_class=HTMLResponse, include_in_schema=False)
+    def show_compare(request: Request, run: Numbers = [], where: Text = "", metric: Text = "") -> Response:
+        return pages.show(request, "compare.html", compare.values(client, run, where, metric))
+
+    @app.get("/workers", response_class=HTMLResponse, include_in_schema=False)
+    def show_workers(request: Request) -> Response:
+        return pages.show(request, "workers.html", workers.values(client))
+
+    @app.get("/datasets", response_class=HTMLResponse, include_in_schema=False)
+    def show_datasets(request: Request) -> Response:
+        return pages.show(request, "datasets.html", datasets.values(client))
+
+    return pages
+
+
+def _tell_as_pages(app: FastAPI, pages: Pages) -> None:
+    """Whatever goes wrong is told to people as a page, with the sentence and the status that programs get."""
+    for kind in (TrainyardError, RequestValidationError, HTTPException, Exception):
+        told: Any = app.exception_handlers[kind]
+        app.exception_handlers[kind] = _teller(told, pages)
+
+
+def _teller(told: Callable[..., Response], pages: Pages) -> Callable[..., Response]:
+    def tell(request: Request, error: Exception) -> Response:
+        answer = told(request, error)
+        if "text/html" not in request.headers.get("accept", ""):
+            return answer
+        page = pages.show(
+            request, "wrong.html", {"sentence": json.loads(bytes(answer.body))["detail"]}, answer.status_code
+        )
+        for name in ("Allow", "Retry-After"):
+            if name in answer.headers:
+                page.headers[name] = answer.headers[name]
+        return page
+
+    return tell

@@ -1,0 +1,221 @@
+"""What a person sees of a yard in a browser, and does there."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from service.client import Client
+from service.yard import _listen, _web
+from tests.yard import TIMEOUT, Yard, long_epochs
+
+expect.set_options(timeout=30_000)
+UNTOUCHED = "window.untouched === true"
+
+
+def visit(page: Page, address: str) -> None:
+    """Open a page and mark it, so that a test can tell whether it was loaded again; returns once it is live."""
+    page.goto(address)
+    page.evaluate("window.untouched = true")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+
+
+def test_a_run_that_is_submitted_appears_and_is_watched_to_its_end(yard: Yard, url: str, page: Page):
+    visit(page, url)
+    run = yard.client.submit(yard.spec(name="seen", epochs=long_epochs(4.0)))
+    row = page.locator(f"#training tr[data-key='{run.id}']")
+    expect(row).to_contain_text("seen")
+    assert page.evaluate(UNTOUCHED)
+    row.get_by_role("link").click()
+    page.evaluate("window.untouched = true")
+    curve = page.locator("#curves path.c1").first
+    expect(curve).to_have_attribute("d", re.compile("M.*L"))
+    before = curve.get_attribute("d")
+    expect(curve).not_to_have_attribute("d", before or "")
+    expect(page.locator("#head .state")).to_have_text("completed")
+    expect(page.locator("#spoken")).to_have_text(f"Run {run.id} is completed")
+    expect(page.locator("#why")).to_contain_text(f"run {run.id} completed")
+    page.locator("#inside").scroll_into_view_if_needed()
+    expect(page.get_by_role("region", name="Confusion matrix")).to_be_visible()
+    expect(page.locator(".pictures.small img")).to_have_count(32)
+    assert page.evaluate(UNTOUCHED)
+
+
+def test_nothing_moves_while_a_page_is_live(yard: Yard, url: str, page: Page):
+    run = yard.client.submit(yard.spec(name="still", epochs=100_000))
+    yard.trains(run.id)
+    page.add_init_script(
+        "window.shifts = []; new PerformanceObserver((list) => { for (const entry of list.getEntries())"
+        " shifts.push(entry.value); }).observe({ type: 'layout-shift', buffered: true });"
+    )
+    places = {"/": "#training .of", "/runs": f"tr[data-key='{run.id}'] .of", "/workers": ".slot .of"}
+    for path, place in (places | {f"/runs/{run.id}": "#glance dd"}).items():
+        visit(page, url + path)
+        page.evaluate("shifts.length = 0")
+        shown = page.locator(place).first
+        before = shown.text_content() or ""
+        expect(shown).not_to_have_text(before)
+        assert page.evaluate("shifts.reduce((one, other) => one + other, 0)") < 0.01, path
+    yard.client.cancel(run.id)
+
+
+def ask(page: Page, button: Locator, words: str) -> str:
+    """Press a button, see what is asked, agree, and return what is told then."""
+    button.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_have_text(words)
+    dialog.get_by_role("button", name=words.split()[0], exact=True).click()
+    told = page.locator("#ask-told")
+    expect(told).not_to_have_text(re.compile("^$|Asking"))
+    answer = told.text_content() or ""
+    dialog.get_by_role("button", name="Close").click()
+    return answer
+
+
+def test_a_run_is_cancelled_after_one_question_and_the_page_says_what_became_of_it(yard: Yard, url: str, page: Page):
+    run = yard.client.submit(yard.spec(name="doomed", epochs=100_000))
+    yard.trains(run.id)
+    visit(page, f"{url}/runs/{run.id}")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Not now").click()
+    assert yard.client.run(run.id).wish is None
+    told = ask(page, page.get_by_role("button", name="Cancel"), f"Cancel run {run.id}?")
+    assert told == f"Run {run.id} is cancelled now."
+    assert yard.client.run(run.id).state == "cancelled"
+    expect(page.locator("#head .state")).to_have_text("cancelled")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    assert page.evaluate(UNTOUCHED)
+
+
+def test_what_several_runs_refuse_is_told_beside_what_was_done(yard: Yard, url: str, page: Page):
+    [ended] = yard.completed(yard.client.submit(yard.spec(name="mixed", epochs=2)).id)
+    waits = yard.client.submit(yard.spec(name="mixed", epochs=2), queue="nobody").id
+    visit(page, f"{url}/runs?where=name+%3D+mixed&select={ended.id},{waits}")
+    told = ask(page, page.get_by_role("button", name="Cancel"), "Cancel 2 runs?")
+    assert "1 is cancelled now" in told
+    assert f"run {ended.id} is completed" in told
+
+
+def test_a_worker_is_scaled_and_drained(yard: Yard, url: str, page: Page):
+    program = yard.worker("spare", queues="spare")
+    visit(page, f"{url}/workers")
+    spare = page.locator("li[data-key='spare']")
+    spare.get_by_role("button", name="Scale").click()
+    page.get_by_role("spinbutton", name="Slots").fill("2")
+    page.get_by_role("dialog").get_by_role("button", name="Scale").click()
+    expect(page.locator("#ask-told")).to_have_text("Worker spare was asked for 2 slots.")
+    page.get_by_role("button", name="Close").click()
+    expect(spare.locator(".slot")).to_have_count(2)
+    told = ask(page, spare.get_by_role("button", name="Drain"), "Drain worker spare?")
+    assert told == "Worker spare finishes what it trains and ends."
+    assert program.wait(TIMEOUT) == 0
+    expect(spare).to_have_count(0)
+    expect(page.locator("#away")).to_contain_text("spare")
+    assert page.evaluate(UNTOUCHED)
+
+
+def test_runs_are_selected_over_pages_and_compared(yard: Yard, url: str, page: Page):
+    runs = yard.completed(*(yard.client.submit(yard.spec(name="pair", epochs=3, seed=seed)).id for seed in (1, 2)))
+    visit(page, f"{url}/runs?where=name+%3D+pair")
+    for run in runs:
+        page.get_by_role("checkbox", name=f"Select run {run.id}", exact=True).check()
+    expect(page.locator("#count")).to_have_text("2 selected")
+    page.get_by_role("link", name="Time").click()
+    expect(page.locator("th[aria-sort='ascending']")).to_have_text("Time")
+    expect(page.locator("#count")).to_have_text("2 selected")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator("#differences th[scope='col'] a")).to_have_text([str(run.id) for run in runs])
+    expect(page.get_by_role("row", name=re.compile("^seed"))).to_contain_text("1")
+
+
+def test_a_wrong_expression_is_shown_with_the_mark_at_its_place(url: str, page: Page):
+    visit(page, f"{url}/runs")
+    page.get_by_label("Only runs that fit").fill("state = done")
+    page.keyboard.press("Enter")
+    wrong = page.get_by_role("alert")
+    expect(wrong).to_contain_text("column 9")
+    assert "  state = done\n          ^^^^" in (wrong.text_content() or "")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_no_page_is_wider_than_its_window(yard: Yard, url: str, page: Page, width: int):
+    [run] = yard.completed(yard.client.submit(yard.spec(name="a-name-" * 10, epochs=3)).id)
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in (
+        "/",
+        "/runs",
+        f"/runs/{run.id}",
+        f"/runs/{run.id}/inside",
+        "/compare?run=1&run=2",
+        "/workers",
+        "/datasets",
+    ):
+        page.goto(url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+def test_values_are_read_off_a_curve_with_the_pointer(yard: Yard, url: str, page: Page):
+    [run] = yard.completed(yard.client.submit(yard.spec(name="read", epochs=5)).id)
+    visit(page, f"{url}/runs/{run.id}")
+    chart = page.locator("figure[data-key='loss']")
+    box = chart.locator("svg").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.98, box["y"] + box["height"] / 2)
+    loss = yard.client.history(run.id)[-1]["loss"]
+    expect(chart.locator(".readout")).to_contain_text(f"epoch 5: train {loss:.4g}")
+    page.mouse.move(0, 0)
+    expect(chart.locator(".readout")).to_have_text("\u00a0")
+
+
+def test_the_theme_is_kept(url: str, page: Page):
+    page.goto(url)
+    page.get_by_role("button", name="Theme: system").click()
+    page.get_by_role("button", name="Theme: light").click()
+    page.goto(f"{url}/runs")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+
+
+def test_a_wrong_token_is_refused_and_a_right_one_lets_in_as_far_as_its_role_goes(yard: Yard, page: Page):
+    settings = yard.settings.model_copy(update={"require_tokens": True})
+    secret, _ = yard.client.create_token("vera", "viewer")
+    with served(Client(settings), 0) as address:
+        page.goto(f"{address}/workers")
+        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("alert")).to_contain_text("this token is not valid")
+        page.get_by_label("Token").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Overview")).to_be_attached()
+        expect(page.locator("#live")).to_have_text("live")
+        page.goto(f"{address}/workers")
+        expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+        expect(page.get_by_role("button", name="Drain")).to_have_count(0)
+        page.get_by_role("button", name="Log out vera").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+
+
+@contextmanager
+def served(client: Client, port: int) -> Iterator[str]:
+    with _listen("127.0.0.1", port) as listener, _web(client, listener) as address:
+        yield address
+
+
+def test_a_connection_that_was_lost_is_found_again(yard: Yard, page: Page):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with served(Client(yard.settings), port) as address:
+        visit(page, f"{address}/runs")
+    sign = page.get_by_role("status").filter(has_text="reconnecting…")
+    expect(sign).to_be_visible()
+    [run] = yard.completed(yard.client.submit(yard.spec(name="meanwhile", epochs=2)).id)
+    with served(Client(yard.settings), port):
+        expect(page.locator("#live")).to_have_text("live")
+        expect(page.locator(f"tr[data-key='{run.id}']")).to_contain_text("meanwhile")
+        assert page.evaluate(UNTOUCHED)
