@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 
@@ -21,6 +22,10 @@ from service.store import schema
 from service.store.database import Database
 from service.store.tables import Base
 from tests import servers
+
+
+hypothesis.settings.register_profile("patient", deadline=None)  # how fast an example is, depends on the machine
+hypothesis.settings.load_profile("patient")
 
 
 @contextmanager

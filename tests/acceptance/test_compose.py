@@ -519,7 +519,7 @@ def test_the_page_answers(deployment):
     assert "trainyard_database_up 1.0" in httpx.get(f"{deployment.address('service')}/metrics").text
     assert httpx.get(deployment.address("service")).status_code == 401
     admin = {"Authorization": f"Bearer {SENTINELS['ADMIN_TOKEN']}"}
-    assert "worker-1" in httpx.get(deployment.address("service"), headers=admin).text
+    assert "worker-1" in httpx.get(f"{deployment.address('service')}/workers", headers=admin).text
 
 
 def test_migrating_again_changes_nothing(deployment):
