@@ -23,7 +23,6 @@ from service.store.database import Database
 from service.store.tables import Base
 from tests import servers
 
-
 hypothesis.settings.register_profile("patient", deadline=None)  # how fast an example is, depends on the machine
 hypothesis.settings.load_profile("patient")
 
