@@ -124,7 +124,11 @@ class Client:
 
             self.settings.home.mkdir(parents=True, exist_ok=True)
             upgrade(database)
-        database.require_schema()
+        try:
+            database.require_schema()
+        except BaseException:
+            database.dispose()
+            raise
         return database
 
     @cached_property

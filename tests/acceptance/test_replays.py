@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from sqlalchemy import update
 
 from service.store.tables import Metric, Run
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_that_began_with_another_is_replayed_to_the_same_bytes_and_a_difference_is_told(yard):

@@ -16,6 +16,8 @@ from tests.servers import eventually
 from tests.yard import TIMEOUT, Yard, end
 from tests.yard import yard as a_yard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def home() -> Iterator[Yard]:

@@ -10,6 +10,8 @@ from sqlalchemy import make_url
 from tests.servers import eventually
 from tests.yard import TIMEOUT, Yard
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def secrets(remote_yard: Yard) -> list[str]:

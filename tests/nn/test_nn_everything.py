@@ -149,6 +149,7 @@ def test_it_learns_nonetheless():
 LOOSE = 16_384  # bytes: what Python's own free lists gather. An array a step would be ten times as much
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["images", "rows"])
 def test_no_memory_is_kept_from_epoch_to_epoch(kind):
     """What is allocated after an epoch, and the most that one needs at once: both stay as in the second epoch."""
