@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -58,11 +58,6 @@ def create(session: Session, name: str, role: Role, sha256: str, seconds: float 
 def tokens(session: Session) -> list[TokenRecord]:
     """Every token, in the order of their names."""
     return [_record(row) for row in session.scalars(select(Token).order_by(Token.name))]
-
-
-def any_valid(session: Session) -> bool:
-    """Whether there is a token that has not expired."""
-    return bool(session.scalar(select(func.count()).select_from(Token).where(_valid())))
 
 
 def revoke(session: Session, name: str) -> None:
