@@ -27,7 +27,7 @@ _UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticErr
 
 def queue_of(message: Any) -> str:
     """The queue that a message names. Raises ValueError if it is no ticket."""
-    from service.client import check_name
+    from service.names import check_name
 
     try:
         if message["headers"]["task"] != TICKET:

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from prometheus_client import start_http_server
 from sqlalchemy.orm import Session
 
-from service.client import check_name
 from service.ending import Ending
 from service.errors import TrainyardError, Unreachable
+from service.names import check_name
 from service.queue import Tickets
 from service.settings import Settings
 from service.store import history, transitions

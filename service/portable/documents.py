@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, RootModel
 
-from service.client import check_name
 from service.errors import InputError
+from service.names import check_name
 from service.store.copies import Copy, Curves
 from service.store.edits import PARENTS
 from service.store.records import AttemptRecord, EditRecord

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from service.client import NotTrained, WeightsRemoved
+from service.client.using import NotTrained, WeightsRemoved
 from service.cloning import OtherRows
 from service.errors import InputError, TrainyardError, Unreachable, printable
 from service.replaying import NoReplay

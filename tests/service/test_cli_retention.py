@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 
 from service.cli import context
 from service.cli.main import main
-from service.client import Client, WeightsRemoved
+from service.client import Client
+from service.client.using import WeightsRemoved
 from service.settings import Settings
 from service.spec import SpecError
 from service.store import blobs, removal, transitions

@@ -15,7 +15,8 @@ import pytest
 
 import service
 from service import Client, InputError, RunRecord, Settings, TimedOut
-from service.client import NotTrained, check_name
+from service.client.using import NotTrained
+from service.names import check_name
 from service.queue import Tickets
 from service.spec import SpecError
 from service.store import transitions

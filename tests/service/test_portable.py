@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from service import Client, InputError, Settings
-from service.client import NotTrained
+from service.client.using import NotTrained
 from service.datasets import tensors
 from service.portable import archive
 from service.store import blobs, copies

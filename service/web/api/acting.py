@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.client import LONGEST_NOTE, VERBS, Client, Verb
+from service.client import Client
+from service.client.acting import LONGEST_NOTE, VERBS, Verb
 from service.errors import InputError
 from service.roles import Role
 from service.store.edits import PARENTS

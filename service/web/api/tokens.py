@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
 
-from service.client import LONGEST_TOKEN, Client
+from service.client import Client
+from service.client.granting import LONGEST_TOKEN
 from service.roles import Role
 from service.web.access import caller_of, needs
 from service.web.api.models import Model, Time

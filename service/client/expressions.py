@@ -1,0 +1,54 @@
+"""What the words of a caller mean: conditions, orders, runs by number or expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from service.errors import InputError
+from service.store import history, pages
+from service.store.transitions import NoSuchRun
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+
+def numbers_of(session: Session, runs: str | Iterable[int]) -> list[int]:
+    """Of runs that are named by their numbers, or by an expression that they fit; then the oldest first.
+
+    Raises NoSuchRun, InputError.
+    """
+    if isinstance(runs, str):
+        return sorted(pages.page(session, condition_of(runs)))
+    run_ids = list(dict.fromkeys(runs))
+    there = history.states(session, run_ids)
+    for run_id in run_ids:
+        if run_id not in there:
+            raise NoSuchRun(run_id)
+    return run_ids
+
+
+def condition_of(where: str | None) -> ColumnElement[bool] | None:
+    if where is None:
+        return None
+    from service.expressions import condition
+
+    return condition(where)
+
+
+def best_of(metric: str) -> str:
+    from service.expressions import parse_fields
+    from service.expressions.tree import Metric
+
+    if parse_fields(metric) != {metric: Metric(metric)}:
+        raise InputError(f"'{metric}' is not the name of a metric, such as val_accuracy")
+    return f"best({metric})"
+
+
+def order_of(sort: str | None) -> pages.Order:
+    if sort is None:
+        return pages.NEWEST
+    from service.expressions import order
+
+    return order(sort)
