@@ -206,6 +206,27 @@ def served(client: Client, port: int) -> Iterator[str]:
         yield address
 
 
+def test_a_look_that_failed_is_repeated_though_nothing_happens(url: str, page: Page):
+    visit(page, f"{url}/runs")
+    failing = True
+    page.route(f"{url}/runs", lambda route: route.abort() if failing else route.continue_())
+    page.evaluate("document.dispatchEvent(new Event('changed'))")
+    expect(page.locator("#live")).to_have_text("reconnecting…")
+    failing = False
+    expect(page.locator("#live")).to_have_text("live")
+
+
+def test_a_stream_that_fell_silent_is_opened_anew(url: str, page: Page):
+    page.clock.install()
+    visit(page, f"{url}/runs")
+    expect(page.locator("#live")).to_have_text("live")
+    with page.expect_request("**/api/v1/events"):
+        page.clock.fast_forward(41_000)
+        page.clock.fast_forward(1_000)
+    page.clock.resume()
+    expect(page.locator("#live")).to_have_text("live")
+
+
 def test_a_connection_that_was_lost_is_found_again(yard: Yard, page: Page):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -94,7 +94,7 @@ class Hub:
             try:
                 await asyncio.wait_for(news.wait(), HEARTBEAT_SECONDS)
             except TimeoutError:
-                yield ": nothing new\n\n"
+                yield "event: tick\ndata: {}\n\n"
 
     def _place(self, last_id: str | None) -> int | None:
         """The number of an event; None for one that is not known, or no longer."""
@@ -170,4 +170,4 @@ def router(hub: Hub, welcome: Callable[[Request], Awaitable[bool]]) -> APIRouter
 DESCRIPTION = """\
 `run` (a run as lists have it), `removed` (`id`), `workers` and `queues` (as their own addresses answer), `away` (the
 database does not answer), `ready` (the stream is new) and `reset` (what happened meanwhile is not known: ask anew).
-Comments come while nothing happens."""
+`tick` comes while nothing happens, every 15 seconds."""

@@ -2,8 +2,10 @@
 // equal to the new ones. What is shown is written in one place, the templates; and a lost event costs nothing.
 import { morph } from "./morph.js";
 
-const PAUSE = 800;        // milliseconds between two looks
-const PATIENCE = 15_000;  // longest pause between two tries to connect
+const PAUSE = 800;       // milliseconds between two looks
+const FIRST_WAIT = 500;  // before a connection that was lost is tried again …
+const LAST_WAIT = 5000;  // … and at most, after tries in vain
+const SILENCE = 40_000;  // after which a connection is dead, whatever the browser thinks: a tick comes every 15 seconds
 const EVENTS = ["ready", "reset", "run", "removed", "workers", "queues"];
 const root = document.documentElement.dataset.root;
 
@@ -14,38 +16,50 @@ function concerns(name, event) {
 }
 
 export function follow(sign) {
-  let timer = null, looked = 0, waits = 1000, source = null;
+  let timer = null, looked = 0, waits = FIRST_WAIT, source = null, retry = null, silence = null;
 
   const show = (state, words) => {
     if (sign.dataset.state === state) return;
     sign.dataset.state = state;
     sign.lastElementChild.textContent = words;
   };
+  const open = () => source.readyState === EventSource.OPEN;
   const soon = () => {
     if (timer || document.hidden) return;
     timer = setTimeout(async () => {
       timer = null;
       looked = Date.now();
-      if (!(await look())) lost();
-      else if (source.readyState === EventSource.OPEN) show("live", "live");
+      const seen = await look();
+      if (!seen) show("lost", "reconnecting…");
+      if (open()) seen ? show("live", "live") : soon();  // nobody else asks again while nothing happens
     }, Math.max(0, looked + PAUSE - Date.now()));
   };
-  const lost = () => show("lost", "reconnecting…");
+  const heard = () => {
+    clearTimeout(silence);
+    silence = setTimeout(lost, SILENCE);
+  };
+  const lost = () => {  // connecting is not left to the browser, which gives up on some errors and waits on for others
+    source.close();
+    clearTimeout(silence);
+    clearTimeout(retry);
+    show("lost", "reconnecting…");
+    retry = setTimeout(connect, waits);
+    waits = Math.min(2 * waits, LAST_WAIT);
+  };
   const connect = () => {
     source = new EventSource(`${root}/api/v1/events`);
-    source.onopen = () => { waits = 1000; show("live", "live"); soon(); };
-    for (const name of EVENTS) source.addEventListener(name, (event) => { if (concerns(name, event)) soon(); });
-    source.addEventListener("away", () => show("lost", "database away"));
-    source.onerror = () => {
-      lost();
-      if (source.readyState !== EventSource.CLOSED) return;  // it tries again by itself
-      setTimeout(connect, waits);
-      waits = Math.min(2 * waits, PATIENCE);
-    };
+    heard();
+    source.onopen = () => { waits = FIRST_WAIT; heard(); show("live", "live"); soon(); };
+    source.onerror = lost;
+    source.addEventListener("tick", heard);
+    source.addEventListener("away", () => { heard(); show("lost", "database away"); });
+    for (const name of EVENTS) {
+      source.addEventListener(name, (event) => { heard(); if (concerns(name, event)) soon(); });
+    }
   };
   document.addEventListener("visibilitychange", soon);
   document.addEventListener("changed", soon);
-  addEventListener("pagehide", () => source.close());
+  addEventListener("pagehide", () => { clearTimeout(retry); clearTimeout(silence); source.close(); });
   addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
   connect();
 }
