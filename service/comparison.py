@@ -109,7 +109,7 @@ def judging(runs: Iterable[RunRecord], wanted: str | None = None) -> str | None:
         if wanted not in known:
             if not known:
                 raise InputError(f"none of these runs has a metric yet, so no {wanted}")
-            from service.spec.errors import unknown
+            from service.wording import unknown
 
             raise InputError(unknown("metric", wanted, known))
         return wanted

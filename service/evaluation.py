@@ -16,8 +16,8 @@ from service.assembly import Assembly, assemble, outline
 from service.datasets import Dataset, Schema
 from service.errors import InputError
 from service.prediction import raw_outputs
-from service.spec.errors import listed, unknown
 from service.weights import Weights
+from service.wording import listed, unknown
 
 SPLITS = ("test", "validation", "train")
 GUESSES = 5  # with more classes than these, top_5 is measured

@@ -15,8 +15,8 @@ from service.datasets import Schema, arrays, columns, tables
 from service.datasets.roles import Roles
 from service.datasets.tables import Table
 from service.errors import DataError
-from service.spec.errors import listed, nearest
 from service.weights import Weights
+from service.wording import listed, nearest
 
 if TYPE_CHECKING:
     import polars as pl

@@ -29,7 +29,7 @@ from service.assembly.memory import check_memory, memory_estimate
 from service.assembly.report import Report, far_targets, notes, report
 from service.datasets import Dataset, Schema
 from service.spec import Spec
-from service.spec.errors import listed
+from service.wording import listed
 
 if TYPE_CHECKING:
     from service.weights import Weights

@@ -10,8 +10,9 @@ from nn import LOSSES, METRICS, Array, Loss, base_name, fitting, metric
 from service.assembly.division import told
 from service.datasets import Dataset, Schema
 from service.spec import Spec
-from service.spec.errors import Path, listed, nearest
+from service.spec.errors import Path
 from service.spec.schema import LossChoice
+from service.wording import listed, nearest
 
 _USUAL_LOSS = {"classification": "cross_entropy", "regression": "mse", "multilabel": "binary_cross_entropy"}
 

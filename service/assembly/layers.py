@@ -27,8 +27,9 @@ from service.assembly.inputs import sample_shape
 from service.datasets import Dataset, Schema
 from service.errors import DataError
 from service.spec import Spec
-from service.spec.errors import Path, listed
+from service.spec.errors import Path
 from service.spec.schema import LayerChoice
+from service.wording import listed
 
 MOST_WORDS = 2**24  # float32 holds no more whole numbers exactly
 

@@ -12,7 +12,7 @@ from nn import Array, LayerSummary, Preparation
 from service.assembly.memory import memory_estimate
 from service.datasets import Dataset
 from service.spec import Spec
-from service.spec.errors import listed
+from service.wording import listed
 
 if TYPE_CHECKING:
     from service.assembly import Outline

@@ -33,7 +33,7 @@ class Granting(Connection):
         """
         from service.roles import Role
         from service.secrets import hashed, new_secret
-        from service.spec.errors import unknown
+        from service.wording import unknown
         from service.store import access
 
         check_name("token", name)

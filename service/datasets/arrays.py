@@ -22,7 +22,7 @@ from service.datasets.roles import Roles
 from service.datasets.tables import WrongKey, content
 from service.display import memory_here
 from service.errors import DataError
-from service.spec.errors import listed
+from service.wording import listed
 
 _FEATURES, _LABELS = ("features", "x", "X"), ("labels", "y", "Y")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -9,7 +9,7 @@ import numpy as np
 
 from service.datasets.tables import Table, WrongKey, empty_cells, numbers, refuse_empty
 from service.errors import DataError
-from service.spec.errors import listed, shown
+from service.wording import listed, shown
 
 if TYPE_CHECKING:
     import polars as pl

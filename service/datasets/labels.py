@@ -13,7 +13,7 @@ from service.datasets.columns import Kind, coded, kind_of, texts
 from service.datasets.dataset import Task
 from service.datasets.tables import Table, WrongKey, empty_cells, numbers
 from service.errors import DataError
-from service.spec.errors import listed, shown
+from service.wording import listed, shown
 
 MOST_CLASSES = 10_000
 _YES_OR_NO = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}

@@ -10,7 +10,7 @@ import numpy as np
 
 from service.datasets.tables import Table, WrongKey, empty_cells, numbers, refuse_empty
 from service.errors import DataError
-from service.spec.errors import did_you_mean, listed, shown
+from service.wording import did_you_mean, listed, shown
 
 if TYPE_CHECKING:
     from service.spec import Spec

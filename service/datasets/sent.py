@@ -7,7 +7,7 @@ from collections.abc import Collection
 from service.datasets.dataset import Dataset
 from service.datasets.sources import BUILT_IN, load
 from service.spec import Spec
-from service.spec.errors import did_you_mean, listed, shown
+from service.wording import did_you_mean, listed, shown
 
 
 def load_sent(spec: Spec, files: Collection[str] = ()) -> Dataset:

@@ -22,7 +22,7 @@ from service.datasets.roles import Roles
 from service.datasets.tables import WrongKey
 from service.errors import DataError
 from service.spec import Spec
-from service.spec.errors import did_you_mean, listed
+from service.wording import did_you_mean, listed
 
 BUILT_IN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 TABLES = (".csv", ".tsv", ".parquet", ".pq")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service.errors import DataError
-from service.spec.errors import did_you_mean, listed, shown
+from service.wording import did_you_mean, listed, shown
 
 if TYPE_CHECKING:
     import polars as pl

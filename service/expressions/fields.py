@@ -12,8 +12,8 @@ from service.expressions.errors import ExpressionError
 from service.expressions.keys import LARGEST_INDEX, TOP, Place, key, known_keys, place
 from service.expressions.tokens import Token
 from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric, Path, Tag
-from service.spec.errors import did_you_mean, dotted, listed, nearest
 from service.store.tables import State
+from service.wording import did_you_mean, dotted, listed, nearest
 
 SUGGESTED = 3  # keys at once, for a name that several parts have
 

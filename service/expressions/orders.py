@@ -12,11 +12,11 @@ from service.expressions.conditions import COLUMNS
 from service.expressions.elements import Ordered
 from service.expressions.parser import parse_fields, parse_order
 from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric, Tag
-from service.spec.errors import listed
 from service.store.pages import Order
 from service.store.spec_keys import length_of, name_of, path_id, written
 from service.store.tables import Metric as MetricRow
 from service.store.tables import Run, SpecKey, Summary
+from service.wording import listed
 
 
 def order(text: str) -> Order:

@@ -27,7 +27,7 @@ from service.expressions.tree import (
     Tag,
     Value,
 )
-from service.spec.errors import did_you_mean, listed, shown
+from service.wording import did_you_mean, listed, shown
 
 DEEPEST = 32  # brackets and nots inside each other
 EXAMPLE = "val_accuracy > 0.9 and state = 'completed'"

@@ -6,7 +6,7 @@ from service.expressions.fields import COLUMNS, is_metric
 from service.expressions.keys import known_keys
 from service.expressions.parser import DEEPEST
 from service.expressions.tokens import LONGEST
-from service.spec.errors import listed
+from service.wording import listed
 
 # Of each field its meaning and an example; what follows is for the spec and the metrics.
 FIELDS = {

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from service.expressions.errors import ExpressionError
-from service.spec.errors import shown
+from service.wording import shown
 
 LONGEST = 4_000  # characters; SQLite takes a thousand comparisons in one statement
 KEYWORDS = frozenset({"and", "or", "not", "in", "like", "is", "null", "true", "false"})

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from service.spec.errors import Path, Problem, SpecError, shown
+from service.spec.errors import Path, Problem, SpecError
+from service.wording import shown
 
 MOST_CHARACTERS = 256 * 1024
 MOST_CHARACTERS_OF_MANY = 64 * MOST_CHARACTERS  # of a file with several documents

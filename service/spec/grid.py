@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 
 from service.spec import document as yaml_document
 from service.spec.document import Document
-from service.spec.errors import Path, SpecError, dotted, shown
+from service.spec.errors import Path, SpecError
 from service.spec.overrides import fault, lay, path_of
+from service.wording import dotted, shown
 
 AnyGrid: TypeAlias = "Mapping[str, Iterable[Any]] | Sequence[str]"
 

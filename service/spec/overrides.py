@@ -9,8 +9,9 @@ from typing import Any
 from nn import LAYERS, LOSSES, OPTIMIZERS, EarlyStopping
 from service.spec import document as yaml_document
 from service.spec.document import Document
-from service.spec.errors import Path, Problem, SpecError, dotted, shown
+from service.spec.errors import Path, Problem, SpecError
 from service.spec.parts import long_form
+from service.wording import dotted, shown
 
 _STEP = re.compile(r"([^.\[\]=]+)|\[([0-9]{1,9})\]")
 

@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from nn.registry import field_types, item_type
-from service.spec.errors import did_you_mean, listed, shown, unknown
+from service.wording import did_you_mean, listed, shown, unknown
 
 _BOUNDS = {"above": "gt", "least": "ge", "below": "lt", "most": "le"}
 _PLAIN = (int, float, str)  # what the lists of settings hold

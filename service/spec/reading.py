@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from service.spec import document as yaml_document
 from service.spec.document import Document
-from service.spec.errors import Path, Problem, SpecError, shown
+from service.spec.errors import Path, Problem, SpecError
 from service.spec.overrides import override
 from service.spec.parts import Choice
 from service.spec.schema import Spec
 from service.spec.sentences import problems
+from service.wording import shown
 
 SHORTEST = "version: 1, data: {source: digits}, network: [dense: {units: 64, activation: relu}]"
 

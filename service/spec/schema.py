@@ -27,8 +27,9 @@ from nn import (
     metric,
 )
 from service.spec.document import Document
-from service.spec.errors import Path, SpecError, shown, unknown
+from service.spec.errors import Path, SpecError
 from service.spec.parts import Choice, Settings, Strict, choice, settings
+from service.wording import shown, unknown
 
 VERSION = 1
 HEAVIEST = 1e9  # a class; a weight must stay a number in 32 bits, and so must its gradients

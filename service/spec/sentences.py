@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from service.spec.document import Document
-from service.spec.errors import Path, Problem, did_you_mean, dotted, listed, nearest, shown, unknown
+from service.spec.errors import Path, Problem
+from service.wording import did_you_mean, dotted, listed, nearest, shown, unknown
 
 _EXPECTED = {
     "int_type": "a whole number",

@@ -18,13 +18,14 @@ from service.client.using import NotTrained, WeightsRemoved
 from service.cloning import OtherRows
 from service.errors import InputError, TrainyardError, Unreachable, printable
 from service.replaying import NoReplay
-from service.spec.errors import SpecError, dotted
+from service.spec.errors import SpecError
 from service.store.access import KeyInWork, KeyTaken, NoSuchToken, TokenNameTaken
 from service.store.database import SchemaMismatch
 from service.store.removal import Needed, NotEnded, ParentGone
 from service.store.suspicion import NotSetAside
 from service.store.transitions import BeingRemoved, NoSuchRun, WrongState
 from service.store.workers import NoSuchWorker
+from service.wording import dotted
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from service.display import headline
-from service.spec.errors import nearest
 from service.store.records import MetricSummary, RunRecord
 from service.store.tables import State
+from service.wording import nearest
 
 
 def run(metrics, listed=None, monitor=None):
