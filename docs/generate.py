@@ -7,6 +7,7 @@
     docs/reference/api.md           every address of the HTTP API
     docs/reference/metrics.md       every figure for Prometheus
     docs/building-blocks.md         from building-blocks.template.md, each `{{file.py:name}}` made a link to its line
+    service/expressions/known.json  what `--where` can name, so that it need not import the schema
 
 What is written depends on the code alone, never on the terminal, the home or the machine.
 """
@@ -32,17 +33,16 @@ COMMAND = "make docs"
 DO_NOT_EDIT = f"Generated from the code by `{COMMAND}`; do not edit."
 
 
-def documents() -> dict[str, str]:
-    """Every generated document, by its path below docs/."""
-    return {
-        "reference/spec.md": spec(),
-        "reference/expressions.md": expressions(),
-        "reference/cli.md": cli(),
-        "reference/settings.md": settings(),
-        "reference/api.md": api(),
-        "reference/metrics.md": metrics(),
-        "building-blocks.md": building_blocks(),
-    }
+def documents() -> Iterator[tuple[str, str]]:
+    """Every generated document with its path in the project; each may be read by what makes those behind it."""
+    yield "service/expressions/known.json", known()
+    yield "docs/reference/spec.md", spec()
+    yield "docs/reference/expressions.md", expressions()
+    yield "docs/reference/cli.md", cli()
+    yield "docs/reference/settings.md", settings()
+    yield "docs/reference/api.md", api()
+    yield "docs/reference/metrics.md", metrics()
+    yield "docs/building-blocks.md", building_blocks()
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -283,6 +283,12 @@ def expressions() -> str:
     return reference(DO_NOT_EDIT)
 
 
+def known() -> str:
+    from service.expressions.known import document
+
+    return document()
+
+
 # The building blocks
 
 
@@ -338,18 +344,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if one is stale")
     options = parser.parse_args(arguments)
     stale = 0
-    for name, text in documents().items():
-        file = DOCS / name
+    for name, text in documents():
+        file = PROJECT / name
         written = file.read_text(encoding="utf-8") if file.exists() else ""
         if text == written:
             continue
         stale += 1
         if options.check:
-            print(f"docs/{name} is stale; run `{COMMAND}`\n{_first_difference(written, text)}", file=sys.stderr)
+            print(f"{name} is stale; run `{COMMAND}`\n{_first_difference(written, text)}", file=sys.stderr)
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-            print(f"docs/{name} written")
+            print(f"{name} written")
     return 1 if options.check and stale else 0
 
 

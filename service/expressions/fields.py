@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
 
-from nn import METRICS, metric
 from service.expressions import keys
 from service.expressions.errors import ExpressionError
-from service.expressions.keys import LARGEST_INDEX, TOP, Place, key, known_keys, place
+from service.expressions.keys import LARGEST_INDEX, Place, key, known_keys, metrics, top
 from service.expressions.tokens import Token
 from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric, Path, Tag
 from service.store.tables import State
@@ -65,17 +63,26 @@ def is_whole(field: Field) -> bool:
 
 
 def is_metric(name: str) -> bool:
-    kind = name.removeprefix("val_") if name.startswith("val_") else name.removeprefix("test_")
-    try:
-        return kind == "loss" or bool(metric(kind))
-    except KeyError:
-        return False
+    return _kind(name.removeprefix("val_") if name.startswith("val_") else name.removeprefix("test_")) is not None
+
+
+def is_better_higher(name: str) -> bool:
+    """Whether the best value of a metric is its largest."""
+    kind = _kind(name.removeprefix("val_").removeprefix("test_"))
+    return kind is not None and metrics()[kind] == "higher"
+
+
+def _kind(name: str) -> str | None:
+    """The metric as known.json names it; of a family, such as top_3, whose numbers are any, the family."""
+    if re.fullmatch(r"top_[1-9]\d*", name):
+        return "top_k"
+    return name if name in metrics() and name != "top_k" else None
 
 
 @cache
 def metric_names() -> tuple[str, ...]:
     """Every metric that there can be, top_k with usual numbers."""
-    kinds = ["loss", *(name for name in METRICS if name != "top_k"), "top_3", "top_5"]
+    kinds = [*(name for name in metrics() if name != "top_k"), "top_3", "top_5"]
     return tuple(f"{split}{name}" for name in kinds for split in ("", "val_", "test_"))
 
 
@@ -86,8 +93,7 @@ def unknown_metric(text: str, token: Token) -> ExpressionError:
 
 def _key(text: str, token: Token) -> Field:
     """The key at a path such as optimizer.adam.learning_rate or network[0].dense.units."""
-    here, path = Place(keys=TOP), tuple[str | int, ...]()
-    annotation: Any = None
+    here, path = top(), tuple[str | int, ...]()
     for step in re.finditer(r"[A-Za-z0-9_]+", token.value):
         if path == ("network",) and step[0] == "layers" and step.end() == len(token.value):
             return Layers()
@@ -97,9 +103,8 @@ def _key(text: str, token: Token) -> Field:
         if isinstance(found[0], int) and found[0] > LARGEST_INDEX:
             start, end = token.start + step.start(), token.start + step.end()
             raise ExpressionError(text, start, end, f"no list has so many items; name one from 0 to {LARGEST_INDEX:,}")
-        path, annotation = (*path, found[0]), found[1]
-        here = place(annotation)
-    return key(path, annotation)
+        path, here = (*path, found[0]), found[1]
+    return key(path, here)
 
 
 def _unknown(text: str, token: Token, path: Path, step: re.Match[str], here: Place) -> ExpressionError:
@@ -127,4 +132,4 @@ def _meant(word: str) -> str:
 
 def _first_words() -> list[str]:
     """What an expression may begin a name with."""
-    return [*COLUMNS, "tag", *metric_names(), *TOP]
+    return [*COLUMNS, "tag", *metric_names(), *top().keys]

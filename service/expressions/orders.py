@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Double, type_coerce
 
-from nn import direction
 from service.errors import InputError
 from service.expressions.conditions import COLUMNS
 from service.expressions.elements import Ordered
+from service.expressions.fields import is_better_higher
 from service.expressions.parser import parse_fields, parse_order
 from service.expressions.tree import Column, Field, Key, Kind, Layers, Metric, Tag
 from service.store.pages import Order
@@ -27,7 +27,7 @@ def order(text: str) -> Order:
     """
     field, descending = parse_order(text)
     if descending is None:
-        descending = isinstance(field, Metric) and direction(field.name) == "higher"
+        descending = isinstance(field, Metric) and is_better_higher(field.name)
     return Order(*_rows(field), descending)
 
 

@@ -93,8 +93,8 @@ def test_the_generated_documents_are_current():
 
 def test_a_stale_document_is_named_with_the_command_that_writes_it(monkeypatch, capsys, tmp_path):
     generate = generator()
-    monkeypatch.setattr(generate, "DOCS", tmp_path)
-    monkeypatch.setattr(generate, "documents", lambda: {"reference/cli.md": "new\n"})
+    monkeypatch.setattr(generate, "PROJECT", tmp_path)
+    monkeypatch.setattr(generate, "documents", lambda: [("docs/reference/cli.md", "new\n")])
     assert generate.main(["--check"]) == 1
     assert "docs/reference/cli.md is stale; run `make docs`" in capsys.readouterr().err
     assert generate.main([]) == 0
