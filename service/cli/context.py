@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 flags: dict[str, Any] = {}
+_clients: list[Client] = []
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 MOST_RUNS = 2**31 - 1
@@ -45,6 +46,15 @@ def settings() -> Settings:
 
 
 def client() -> Client:
+    """Closed at the end of the command."""
     from service.client import Client
 
-    return Client(settings(), notify=hint)
+    made = Client(settings(), notify=hint)
+    _clients.append(made)
+    return made
+
+
+def close() -> None:
+    """Close what the command has opened: Python is not asked to find it at its end."""
+    while _clients:
+        _clients.pop().close()

@@ -199,4 +199,7 @@ def schema(
 
 def main(arguments: list[str] | None = None) -> Any:
     with translated():
-        return app(arguments, prog_name="trainyard")
+        try:
+            return app(arguments, prog_name="trainyard")
+        finally:
+            context.close()

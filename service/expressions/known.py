@@ -43,7 +43,7 @@ def _add(sections: dict[str, dict[str, Place]], model: type[BaseModel]) -> None:
     if model.__name__ in sections:
         assert list(sections[model.__name__]) == list(model.model_fields), f"two sections are called {model.__name__}"
         return
-    sections[model.__name__] = dict.fromkeys(model.model_fields, {})
+    sections[model.__name__] = {key: {} for key in model.model_fields}
     inside: list[type[BaseModel]] = []
     for name, info in model.model_fields.items():
         sections[model.__name__][name] = _place(info.annotation, inside)

@@ -1,9 +1,14 @@
-"""The one metric that a list and a sentence show of a run."""
+"""The one metric that a list and a sentence show of a run, and tables."""
 
+import contextlib
+import io
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from service.cli.output import plain_table, print_table, rich_table
 from service.display import headline
 from service.store.records import MetricSummary, RunRecord
 from service.store.tables import State
@@ -42,3 +47,32 @@ def test_a_run_is_shown_by_what_it_was_to_be_judged_by(measured, listed, monitor
 @pytest.mark.parametrize(("word", "meant"), [("val", "validation"), ("acc", "accuracy"), ("t", None), ("te", "test")])
 def test_the_beginning_of_a_single_name_means_that_name(word, meant):
     assert nearest(word, ["validation", "accuracy", "test", "train"]) == meant
+
+
+CELLS = st.text(st.sampled_from("ab 1.-…×äé\t\n漢\u0301"), max_size=12) | st.just("word " * 90)
+
+
+@st.composite
+def tables(draw):
+    columns = draw(st.lists(st.sampled_from(["", "NAME", ">RUN", "~WHY", ">"]), min_size=1, max_size=4))
+    return columns, draw(st.lists(st.tuples(*(CELLS for _ in columns)), max_size=4))
+
+
+@given(tables())
+def test_a_table_of_plain_words_is_the_one_that_rich_makes(table):
+    columns, rows = table
+    if (lines := plain_table(columns, rows)) is not None:
+        assert printed(rich_table, columns, rows) == "\n".join(lines) + "\n"
+
+
+def test_only_tables_of_plain_words_are_made_without_rich():
+    assert plain_table([">RUN", "NAME"], [("1", "a"), ("12", "naïve …")]) is None
+    assert plain_table([">RUN", "NAME"], [("1", "a"), ("12", "b …")]) == ["RUN  NAME", "  1  a", " 12  b …"]
+    assert printed(print_table, [">RUN", "NAME"], [(1, "漢")]) == "RUN  NAME\n  1  漢\n"
+
+
+def printed(table, *arguments):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        table(*arguments)
+    return out.getvalue()
