@@ -14,9 +14,16 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import yaml
+from yaml.composer import Composer
+from yaml.resolver import Resolver
 
 from service.spec.errors import Path, Problem, SpecError
 from service.wording import shown
+
+try:
+    from yaml import CSafeLoader
+except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeLoader as CSafeLoader  # type: ignore[assignment]
 
 MOST_CHARACTERS = 256 * 1024
 MOST_CHARACTERS_OF_MANY = 64 * MOST_CHARACTERS  # of a file with several documents
@@ -28,8 +35,8 @@ _Nodes = TypeVar("_Nodes")
 _UNSTORABLE = "a NUL or half a surrogate pair, which cannot be stored"
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's scanner, parser and composer with other rules for plain scalars, and a limit on nesting."""
+class _Composer(Composer, Resolver):
+    """Nodes of events, with other rules for plain scalars and limits on nesting and on the number of values."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way of overriding
     level = nodes = 0
@@ -39,10 +46,14 @@ class _Loader(yaml.SafeLoader):
         if self.level > MOST_LEVELS or self.nodes > MOST_NODES:
             deep = self.level > MOST_LEVELS
             problem = f"nested deeper than {MOST_LEVELS} levels" if deep else f"more than {MOST_NODES} values"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.mark())
         node = super().compose_node(parent, index)
         self.level -= 1
         return node
+
+    def mark(self) -> yaml.Mark | None:
+        """Where the reading stands."""
+        return None
 
     def every_node(self) -> list[yaml.Node]:
         """The documents of the stream; the limits hold for each."""
@@ -65,7 +76,34 @@ for _name, _pattern, _first in (
         list("-+.0123456789"),
     ),
 ):
-    _Loader.add_implicit_resolver(_TAG + _name, re.compile(_pattern), _first)
+    _Composer.add_implicit_resolver(_TAG + _name, re.compile(_pattern), _first)
+
+
+class _Loader(_Composer, yaml.SafeLoader):
+    """PyYAML's scanner and parser in Python, which say what is wrong and where."""
+
+    def mark(self) -> yaml.Mark:
+        return self.get_mark()
+
+
+class _FastLoader(_Composer, CSafeLoader):
+    """PyYAML's parser in C, for texts that both read alike. It raises an error where `_Loader` has to look."""
+
+    def __init__(self, text: str) -> None:
+        if _UNLIKE.search(text):
+            raise yaml.YAMLError
+        CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        node = super().compose_scalar_node(anchor)
+        if not node.value and not node.style:  # nothing is there, and the two differ on where
+            raise yaml.YAMLError
+        return node
+
+
+# What the two parsers may read differently: tabs and other blanks, block texts, tags, and keys that begin with '?'.
+_UNLIKE = re.compile("[^\n -~\u00a1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\uffef\U00010000-\U0010ffff]|[?!|>]")
 
 
 @dataclass(frozen=True)
@@ -167,7 +205,15 @@ def _document(node: yaml.Node | None, source: str) -> Document:
     return document
 
 
-def _parsed(text: str, source: str, compose: Callable[[_Loader], _Nodes]) -> _Nodes:
+def _parsed(text: str, source: str, compose: Callable[[_Composer], _Nodes]) -> _Nodes:
+    """What `compose` makes of the text. Raises SpecError for what is no YAML."""
+    try:
+        return compose(_FastLoader(text))
+    except (yaml.YAMLError, ValueError, OverflowError):  # it is wrong, or unlike most: read it slowly
+        return _slowly(text, source, compose)
+
+
+def _slowly(text: str, source: str, compose: Callable[[_Composer], _Nodes]) -> _Nodes:
     loader = None
     try:
         loader = _Loader(text)

@@ -12,10 +12,27 @@ from hypothesis import strategies as st
 
 from service import assembly, datasets
 from service.errors import InputError
-from service.spec import Spec, SpecError, load, parse
+from service.spec import Spec, SpecError, document, load, parse
 from tests.fuzz import mutations
 from tests.yard import ROOT
 
+PIECES = [
+    "a: ", "b:\n", "  ", "    - ", ": -", " :", "x: [1, ", "{y: ", " #c\n", "\n", "'it''s'", '"\\x41\\\n  b"', "&b ",
+]  # fmt: skip
+    "a: ",
+    "b:\n",
+    "  ",
+    "    - ",
+    ": -",
+    " :",
+    "x: [1, ",
+    "{y: ",
+    " #c\n",
+    "\n",
+    "'it''s'",
+    '"\\x41\\\n  b"',
+    "&b ",
+]
 DOCUMENTS = [yaml.safe_load(text) for text in mutations.EXAMPLES]
 
 
@@ -61,6 +78,26 @@ def test_any_text_is_read_as_a_spec_or_refused(text):
 @given(text=st.sampled_from(mutations.EXAMPLES).flatmap(mutations.damaged_texts))
 def test_a_damaged_spec_is_read_or_refused(text):
     judge(lambda: parse(text, "job.yaml"))
+
+
+@mutations.law(400)
+@given(
+    text=st.sampled_from(mutations.EXAMPLES).flatmap(mutations.damaged_texts)
+    | st.lists(mutations.tokens() | st.sampled_from(PIECES), max_size=8).map("".join)
+)
+def test_the_fast_parser_reads_what_the_slow_one_reads(text):
+    fast, slow = outcome(text, document._parsed), outcome(text, document._slowly)
+    assert fast == slow
+
+
+def outcome(text, parsed):
+    """The values with their types and places, or what is wrong."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "_parsed", parsed)
+        try:
+            return repr(document.read_all(text, "job.yaml"))
+        except SpecError as error:
+            return str(error)
 
 
 @mutations.law(20)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.spec import SpecError
-from service.spec.document import MOST_CHARACTERS, read
+from service.spec import SpecError, document
+from service.spec.document import MOST_CHARACTERS, read, read_all
 
 
 def values(text):
@@ -47,10 +47,10 @@ def test_scalars_follow_yaml_1_2(text, value):
 
 
 def test_places_are_those_of_keys_and_values():
-    document = read("a: 1\nb:\n  - c: x\n    d: y\n", "s.yaml")
-    assert str(document.problem(("b", 0, "d"), "wrong")) == "s.yaml:4:8: b[0].d: wrong"
-    assert str(document.problem(("b", 0, "d"), "wrong", at_key=True)) == "s.yaml:4:5: b[0].d: wrong"
-    assert str(document.problem(("b", 0, "missing", "deeper"), "wrong")) == "s.yaml:3:5: b[0].missing.deeper: wrong"
+    found = read("a: 1\nb:\n  - c: x\n    d: y\n", "s.yaml")
+    assert str(found.problem(("b", 0, "d"), "wrong")) == "s.yaml:4:8: b[0].d: wrong"
+    assert str(found.problem(("b", 0, "d"), "wrong", at_key=True)) == "s.yaml:4:5: b[0].d: wrong"
+    assert str(found.problem(("b", 0, "missing", "deeper"), "wrong")) == "s.yaml:3:5: b[0].missing.deeper: wrong"
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,36 @@ def test_a_billion_laughs_are_refused():
 
 def test_all_problems_of_a_document_are_told_at_once():
     assert len(complaint("a: .nan\nb: .inf\na: 1").splitlines()) == 3
+
+
+@pytest.mark.parametrize("text", ["a: {b: 1}\n---\na: [é, '', 97 % of]\n", '{"a": [1, "\\u00e9"]}'])
+def test_usual_texts_are_read_by_the_fast_parser_alone(text, monkeypatch):
+    monkeypatch.setattr(document, "_slowly", None)
+    assert read_all(text, "s.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\t",
+        "? a\n: b",
+        "a: {b: }",
+        "a:\n---\n",
+        "a: |1#\n b",
+        "[!~!str]",
+        "\n\ufeff",
+        "a: \xa0b",
+        "a:\r\n  b: 1",
+        "a: > \n  b",
+    ],
+)
+def test_the_fast_parser_leaves_what_it_may_read_differently_to_the_slow_one(text):
+    def outcome(parsed):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(document, "_parsed", parsed)
+            try:
+                return read_all(text, "s.yaml")
+            except SpecError as error:
+                return str(error)
+
+    assert outcome(document._parsed) == outcome(document._slowly)
