@@ -19,20 +19,6 @@ from tests.yard import ROOT
 PIECES = [
     "a: ", "b:\n", "  ", "    - ", ": -", " :", "x: [1, ", "{y: ", " #c\n", "\n", "'it''s'", '"\\x41\\\n  b"', "&b ",
 ]  # fmt: skip
-    "a: ",
-    "b:\n",
-    "  ",
-    "    - ",
-    ": -",
-    " :",
-    "x: [1, ",
-    "{y: ",
-    " #c\n",
-    "\n",
-    "'it''s'",
-    '"\\x41\\\n  b"',
-    "&b ",
-]
 DOCUMENTS = [yaml.safe_load(text) for text in mutations.EXAMPLES]
 
 
