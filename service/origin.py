@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from service.person import remote, user
 
+KNOWN_SECONDS = 0.2  # for which what git said is taken as known: a program that submits in a loop may commit meanwhile
+MOST_FOLDERS = 100
 GIT_SECONDS = 1.0  # for which a submit waits for git at most, once all else is checked; it takes some 5 ms
 STATUS = (
     "git", "-c", "core.fsmonitor=false", "status", "--porcelain=v2", "--branch", "--untracked-files=no",
@@ -20,26 +25,37 @@ STATUS = (
 )  # fmt: skip
 
 
+_known: dict[Path, tuple[float, dict[str, Any]]] = {}  # what git said of a folder, and when it was asked
+
+
 class Origin:
-    """What is known of a folder; git is asked while the caller goes on. Who asks over HTTP has no folder here."""
+    """What is known of a folder; git is asked while the caller goes on, but not for each of many submits at once: it
+    takes as long as all else that a submit does. Who asks over HTTP has no folder here."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._git: dict[str, Any] = {}
+        self._asking: threading.Thread | None = None
         self._facts: dict[str, Any] | None = None
         if (asker := remote()) is not None:
             self._facts = _here() | ({} if asker.name is None else {"user": asker.name, "host": asker.address})
             return
-        self._asking = threading.Thread(target=self._ask, args=(folder or Path(),), daemon=True)
-        self._asking.start()
+        folder = (folder or Path()).absolute()
+        asked, self._git = _known.get(folder, (-math.inf, {}))
+        if time.monotonic() - asked > KNOWN_SECONDS:
+            self._git = {}
+            self._asking = threading.Thread(target=self._ask, args=(folder,), daemon=True)
+            self._asking.start()
 
     def facts(self) -> Mapping[str, Any]:
         """`user`, `host`, `trainyard`, `python` and, in a git repository, `commit`, `branch` and `dirty`."""
         if self._facts is None:
-            self._asking.join(GIT_SECONDS)
+            if self._asking is not None:
+                self._asking.join(GIT_SECONDS)
             self._facts = _here() | self._git
         return self._facts
 
     def _ask(self, folder: Path) -> None:
+        began = time.monotonic()
         environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
         try:
             done = subprocess.run(
@@ -50,6 +66,9 @@ class Origin:
             return
         if done.returncode == 0:
             self._git = read_status(done.stdout.decode(errors="replace"))
+        if len(_known) >= MOST_FOLDERS:
+            _known.clear()
+        _known[folder] = began, self._git
 
 
 def read_status(text: str) -> dict[str, Any]:
@@ -64,8 +83,13 @@ def read_status(text: str) -> dict[str, Any]:
 
 
 def _here() -> dict[str, Any]:
-    facts = {"host": platform.node(), "trainyard": version("trainyard"), "python": platform.python_version()}
+    facts = {"host": platform.node(), "trainyard": _version(), "python": platform.python_version()}
     return facts if (name := user()) is None else {"user": name} | facts
+
+
+@cache
+def _version() -> str:
+    return version("trainyard")
 
 
 def sentence(facts: Mapping[str, Any]) -> str:

@@ -116,7 +116,8 @@ class Submitting(Connection):
         """
         check_names(queue, tags)
         from service import datasets
-        from service.batch import Batch, uncollected
+        from service.batch import Batch
+        from service.garbage import uncollected
         from service.spec import Spec, Specs
 
         if not isinstance(specs, Specs):

@@ -7,6 +7,7 @@ import gzip
 import io
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -61,6 +62,7 @@ class Asked:
     roles: Roles = field(default_factory=Roles)
 
 
+@cache
 def built_in(name: str) -> Dataset:
     """One of the datasets that come with Trainyard; see bundled/SOURCES.md."""
     packed = (Path(__file__).parent / "bundled" / f"{name}.csv.gz").read_bytes()

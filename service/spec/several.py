@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as File
 from typing import Any, TypeAlias
 
+from service.garbage import uncollected
 from service.spec import grid as grids
 from service.spec import reading
 from service.spec.document import Document, read, read_all
@@ -27,11 +28,12 @@ class Specs:
         self._axes = grids.axes(grid)
         self._documents: list[tuple[Document, File | None]] = []
         problems: list[Problem] = []
-        for spec in given:
-            try:
-                self._add(spec, overrides)
-            except SpecError as error:
-                problems += error.problems
+        with uncollected():
+            for spec in given:
+                try:
+                    self._add(spec, overrides)
+                except SpecError as error:
+                    problems += error.problems
         if problems:
             raise SpecError(dict.fromkeys(problems))
 
@@ -41,7 +43,8 @@ class Specs:
     ) -> Specs:
         """The specs in a text that `source` is a name for; the files that they name are in the folder."""
         made = cls((), overrides, grid)
-        made._lay([(document, folder) for document in read_all(text, source)], overrides)
+        with uncollected():
+            made._lay([(document, folder) for document in read_all(text, source)], overrides)
         return made
 
     def _add(self, spec: AnySpec, overrides: Sequence[str]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Double, func, literal_column, select, type_coerce
+from sqlalchemy import BindParameter, ColumnElement, Double, Table, bindparam, func, literal_column, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from service.store import thinning
@@ -17,6 +17,7 @@ from service.store.records import AttemptRecord, DatasetRecord, MetricSummary, R
 from service.store.tables import Attempt, Blob, Dataset, Metric, Run, Spec, State, StepMetric, Summary, Tag
 from service.store.transitions import NoSuchRun
 
+RUNS, SPECS, TAGS, SUMMARIES = (cast(Table, table.__table__) for table in (Run, Spec, Tag, Summary))
 MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 parameters
 
 
@@ -43,7 +44,7 @@ def runs(
 
 def some(session: Session, run_ids: Sequence[int]) -> list[RunRecord]:
     """These runs, in this order. Raises NoSuchRun."""
-    rows = {row.id: row for row in session.execute(select(*COLUMNS).where(Run.id.in_(run_ids)))}
+    rows = {row.id: row for row in session.execute(OF_RUNS, {"ids": run_ids})}
     for run_id in run_ids:
         if run_id not in rows:
             raise NoSuchRun(run_id)
@@ -57,26 +58,33 @@ def some(session: Session, run_ids: Sequence[int]) -> list[RunRecord]:
 
 
 NAMES = [name for name in RunRecord.__dataclass_fields__ if name not in ("spec", "tags", "metrics")]
-COLUMNS = [getattr(Run, name) for name in NAMES]  # and no objects, which would cost twice as much
+IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+
+# Columns of tables and no objects, in statements made once: a run is read in half the time.
+OF_RUNS = select(*(RUNS.c[name] for name in NAMES)).where(RUNS.c.id.in_(IDS))
+OF_SPECS = select(SPECS.c.run_id, SPECS.c.document).where(SPECS.c.run_id.in_(IDS))
+OF_TAGS = select(TAGS.c.run_id, TAGS.c.tag).where(TAGS.c.run_id.in_(IDS)).order_by(TAGS.c.tag)
+OF_SUMMARIES = (
+    select(*(SUMMARIES.c[name] for name in ("run_id", "name", "last", "best", "best_epoch")))
+    .where(SUMMARIES.c.run_id.in_(IDS))
+    .order_by(SUMMARIES.c.name)
+)
 
 
 def _specs(session: Session, run_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    rows = session.execute(select(Spec.run_id, Spec.document).where(Spec.run_id.in_(run_ids)))
-    return {row.run_id: row.document for row in rows}
+    return {run_id: document for run_id, document in session.execute(OF_SPECS, {"ids": run_ids})}  # noqa: C416
 
 
 def _tags(session: Session, run_ids: Sequence[int]) -> dict[int, list[str]]:
     tags: dict[int, list[str]] = defaultdict(list)
-    for run_id, tag in session.execute(select(Tag.run_id, Tag.tag).where(Tag.run_id.in_(run_ids)).order_by(Tag.tag)):
+    for run_id, tag in session.execute(OF_TAGS, {"ids": run_ids}):
         tags[run_id].append(tag)
     return tags
 
 
 def _summaries(session: Session, run_ids: Sequence[int]) -> dict[int, dict[str, MetricSummary]]:
-    columns = (Summary.run_id, Summary.name, Summary.last, Summary.best, Summary.best_epoch)
     found: dict[int, dict[str, MetricSummary]] = defaultdict(dict)
-    rows = session.execute(select(*columns).where(Summary.run_id.in_(run_ids)).order_by(Summary.name))
-    for run_id, name, last, best, best_epoch in rows:
+    for run_id, name, last, best, best_epoch in session.execute(OF_SUMMARIES, {"ids": run_ids}):
         found[run_id][name] = MetricSummary(last, best, best_epoch)
     return found
 

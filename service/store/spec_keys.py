@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import ScalarSelect, Table, select
+from sqlalchemy import ScalarSelect, Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from service.store.bulk import insert_all, upsert
@@ -20,6 +20,7 @@ from service.store.tables import Path, SpecKey
 Row: TypeAlias = tuple[str, float | None, str | None, bool | None]  # path, number, text, truth
 PATHS, SPEC_KEYS = cast(Table, Path.__table__), cast(Table, SpecKey.__table__)
 
+OF_PATHS = select(PATHS.c.id, PATHS.c.path).where(PATHS.c.path.in_(bindparam("paths", expanding=True)))
 LONGEST_TEXT = 500  # characters of a value; what is longer is compared by these, for PostgreSQL indexes no more
 
 
@@ -105,4 +106,4 @@ def _numbers(session: Session, paths: set[str]) -> dict[str, int]:
 
 
 def _known(session: Session, paths: set[str]) -> dict[str, int]:
-    return {path: number for number, path in session.execute(select(Path.id, Path.path).where(Path.path.in_(paths)))}
+    return {path: number for number, path in session.execute(OF_PATHS, {"paths": list(paths)})}

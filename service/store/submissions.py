@@ -16,6 +16,8 @@ from service.store.clock import now
 from service.store.tables import Run, Spec, State, Tag
 
 RUNS, SPECS, TAGS = (cast(Table, table.__table__) for table in (Run, Spec, Tag))
+NOW = select(now())
+LAST = text("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
 AT_FIRST = {"state": State.QUEUED.value, "epoch": 0, "attempt": 0}
 AS_TOLD = (
     "name", "dataset_sha256", "epochs", "max_attempts", "queue", "priority", "note", "cloned_from", "fine_tuned_from",
@@ -46,7 +48,7 @@ class NewRun:
 def add(session: Session, runs: Sequence[NewRun]) -> list[int]:
     """Store them as queued, in this order; returns their numbers."""
     numbers = free_numbers(session, len(runs))
-    moment = session.scalar(select(now()))
+    moment = session.connection().scalar(NOW)
     columns = ("id", *AT_FIRST, "created", "not_before", *AS_TOLD)
     rows = [
         (number, *AT_FIRST.values(), moment, moment, *(getattr(run, name) for name in AS_TOLD))
@@ -71,5 +73,5 @@ def free_numbers(session: Session, count: int) -> list[int]:
     if session.get_bind().dialect.name == "postgresql":
         following = text("SELECT nextval(pg_get_serial_sequence('runs', 'id')) FROM generate_series(1, :count)")
         return list(session.scalars(following, {"count": count}))
-    last = session.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")) or 0
+    last = session.connection().scalar(LAST) or 0
     return list(range(last + 1, last + 1 + count))

@@ -205,7 +205,8 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *named, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_a_run_knows_who_submitted_it_and_at_which_commit_of_its_specs_folder(client, tmp_path):
+def test_a_run_knows_who_submitted_it_and_at_which_commit_of_its_specs_folder(client, tmp_path, monkeypatch):
+    monkeypatch.setattr("service.origin.KNOWN_SECONDS", -1.0)
     folder = tmp_path / "lab"
     folder.mkdir()
     (folder / "table.yaml").write_text(DIGITS.read_text())
@@ -225,6 +226,18 @@ def test_a_run_knows_who_submitted_it_and_at_which_commit_of_its_specs_folder(cl
     assert str(tmp_path) not in json.dumps([clean, dirty])
     copy = client.clone(1, overrides=["seed=5"])
     assert client.origin(copy.id)["user"] == clean["user"]
+
+
+def test_git_is_asked_once_by_many_submits_at_once(monkeypatch, tmp_path):
+    (tmp_path / "git").write_text(f"#!/bin/sh\necho asked >> {tmp_path}/asked\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("service.origin.KNOWN_SECONDS", 3600.0)
+    assert Origin(tmp_path).facts() == Origin(tmp_path).facts()
+    assert (tmp_path / "asked").read_text() == "asked\n"
+    monkeypatch.setattr("service.origin.KNOWN_SECONDS", -1.0)
+    Origin(tmp_path).facts()
+    assert (tmp_path / "asked").read_text() == "asked\n" * 2
 
 
 def test_without_git_or_a_user_a_run_is_submitted_all_the_same(monkeypatch, tmp_path):
