@@ -69,13 +69,17 @@ class Settings:
 def check_settings(part: Any) -> None:
     """Raise ValueError with one sentence if a field made by `setting` holds what it must not."""
     owner: type = type(part)
-    hints = field_types(owner)
-    for field in dataclasses.fields(part):
-        if "choices" in field.metadata:
-            fault = _fault(getattr(part, field.name), hints[field.name], field.metadata)
-            if fault:
-                label = getattr(part, "kind", "") or type(part).__name__
-                raise ValueError(f"{label}: {field.name} {fault}, got {getattr(part, field.name)!r}")
+    for name, types, facts in _limited(owner):
+        if fault := _fault(getattr(part, name), types, facts):
+            label = getattr(part, "kind", "") or owner.__name__
+            raise ValueError(f"{label}: {name} {fault}, got {getattr(part, name)!r}")
+
+
+@cache
+def _limited(part: type) -> list[tuple[str, tuple[Any, ...], typing.Mapping[str, Any]]]:
+    """The fields made by `setting`, with their types and facts."""
+    fields = (field for field in dataclasses.fields(part) if "choices" in field.metadata)
+    return [(field.name, field_types(part)[field.name], field.metadata) for field in fields]
 
 
 @cache
@@ -137,8 +141,12 @@ def _outside(value: Any, facts: typing.Mapping[str, Any]) -> str:
 def _has_type(value: Any, types: tuple[Any, ...]) -> bool:
     if isinstance(value, bool):  # bool is an int to Python, but `units: true` is a mistake
         return bool in types
-    plain = tuple(kind for kind in types if item_type(kind) is None)
-    return isinstance(value, plain) or (isinstance(value, int) and float in types)
+    return isinstance(value, _no_lists(types)) or (isinstance(value, int) and float in types)
+
+
+@cache
+def _no_lists(types: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(kind for kind in types if item_type(kind) is None)
 
 
 def _named(types: tuple[Any, ...]) -> str:

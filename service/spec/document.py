@@ -324,6 +324,8 @@ def _place(node: yaml.Node) -> tuple[int, int]:
 
 def _joined(text: str) -> str | None:
     """The text with every surrogate pair (as JSON escapes marks beyond U+FFFF) joined, or None if it has no meaning."""
+    if text.isascii():
+        return None if "\0" in text else text
     try:
         return None if "\0" in text else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     except UnicodeDecodeError:

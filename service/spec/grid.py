@@ -124,7 +124,7 @@ def combinations(document: Document, grid: Sequence[Axis], place: str = "") -> I
     names = [dotted(axis.path) for axis in grid]
     within = f"in {place} " if place else ""
     for chosen in product(*(zip(axis.values, axis.texts, strict=True) for axis in grid)):
-        made = document.copy()
+        made = document.copy() if grid else document
         typed = [f"{name}={text}" for name, (_, text) in zip(names, chosen, strict=True)]
         if len(typed) > 1 or within:
             made.combination = f"{within}with {', '.join(typed)}" if typed else within.strip()

@@ -50,7 +50,7 @@ class Settings(Strict):
 
     def build(self) -> Any:
         """The part itself. Raises ValueError for settings that do not go together."""
-        return self.part(**{name: _built(getattr(self, name)) for name in type(self).model_fields})
+        return self.part(**{name: _built(value) for name, value in self.__dict__.items()})
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Choice(Strict):
 
     @property
     def name(self) -> str:
-        return next(name for name in type(self).model_fields if getattr(self, name) is not None)
+        return next(name for name, settings in self.__dict__.items() if settings is not None)
 
     @property
     def settings(self) -> Settings:
