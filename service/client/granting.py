@@ -33,8 +33,8 @@ class Granting(Connection):
         """
         from service.roles import Role
         from service.secrets import hashed, new_secret
-        from service.wording import unknown
         from service.store import access
+        from service.wording import unknown
 
         check_name("token", name)
         if role not in list(Role):

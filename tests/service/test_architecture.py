@@ -38,7 +38,7 @@ def test_expressions_stand_on_the_store_and_the_spec_alone():
     for file in (PROJECT / "service" / "expressions").glob("*.py"):
         found = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
         names |= {".".join(name.split(".")[:2]) for name in found if name.startswith("service.")}
-    assert names == {"service.errors", "service.expressions", "service.spec", "service.store"}
+    assert names == {"service.errors", "service.expressions", "service.spec", "service.store", "service.wording"}
 
 
 def test_the_network_needs_numpy_and_nothing_else():
