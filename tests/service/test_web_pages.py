@@ -153,6 +153,8 @@ def test_inside_shows_what_a_network_confuses_and_how_its_weights_are_spread(bro
     assert "Confusion" in page
     assert "1.dense.weight" in page
     assert page.count("<svg") > 3
+    assert 'aria-label="gradient of 1.dense.weight: mean' in page
+    assert "training rows, by the weights as they were kept" in page
     refused = browser.get("/runs/5/inside")
     assert refused.status_code == 409
     assert "run 5 is queued and has no weights" in refused.text
