@@ -107,6 +107,8 @@ def of_error(error: TrainyardError) -> JSONResponse:
             )
             for found in error.problems
         ]  # fmt: skip
+    if (field := getattr(error, "field", None)) is not None:
+        faults = [Fault(place="body", path=field, sentence=printable(str(error)))]
     status = status_of(error)
     seconds = getattr(error, "retry_seconds", 1 if status == 503 else None)
     headers = {} if seconds is None else {"Retry-After": str(seconds)}

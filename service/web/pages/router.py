@@ -23,7 +23,8 @@ from service.web.pages import compare, datasets, inside, overview, run, runs, wo
 
 STATIC = Path(__file__).parents[1] / "static"
 FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml", "theme.js": "text/javascript"} | {
-    f"{name}.js": "text/javascript" for name in ("page", "live", "morph", "charts", "actions", "selection", "later")
+    f"{name}.js": "text/javascript"
+    for name in ("page", "live", "morph", "charts", "actions", "editing", "selection", "later", "send")
 }
 MOST_RUNS = 2**31 - 1
 LONGEST = 2000  # characters of an expression
