@@ -19,7 +19,7 @@ from service.cloning import OtherRows
 from service.errors import InputError, TrainyardError, Unreachable, printable
 from service.replaying import NoReplay
 from service.spec.errors import SpecError, dotted
-from service.store.access import KeyInWork, KeyTaken, NoSuchToken, TokenNameTaken
+from service.store.access import KeyTaken, NoSuchToken, TokenNameTaken
 from service.store.database import SchemaMismatch
 from service.store.removal import Needed, NotEnded, ParentGone
 from service.store.suspicion import NotSetAside
@@ -36,7 +36,6 @@ STATUSES: dict[type[TrainyardError], int] = {  # by the first that it is one of
     NoSuchToken: 404,
     TokenNameTaken: 409,
     KeyTaken: 409,
-    KeyInWork: 409,
     WrongState: 409,
     BeingRemoved: 409,
     NotEnded: 409,
