@@ -60,6 +60,11 @@ def tokens(session: Session) -> list[TokenRecord]:
     return [_record(row) for row in session.scalars(select(Token).order_by(Token.name))]
 
 
+def any_valid(session: Session) -> bool:
+    """Whether there is a token that has not expired."""
+    return session.scalar(select(Token.id).where(_valid()).limit(1)) is not None
+
+
 def revoke(session: Session, name: str) -> None:
     """Remove a token, and with it all logins made with it. Raises NoSuchToken."""
     token_id = session.scalar(select(Token.id).where(Token.name == name).with_for_update())

@@ -27,6 +27,16 @@ class NotSetAside(InputError):
         super().__init__(f"worker '{name}' is not set aside; `trainyard workers list` shows those that are")
 
 
+class UnknownWorker(InputError):
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        from service.spec.errors import did_you_mean  # which takes the whole spec to import
+
+        super().__init__(
+            f"there is no worker '{name}'{did_you_mean(name, known)}; "
+            "`trainyard workers list --all` shows all there are"
+        )
+
+
 @dataclass(frozen=True)
 class Suspect:
     """A worker and the evidence against it, as a sentence."""
@@ -48,9 +58,10 @@ def set_aside(session: Session, worker: str, evidence: str) -> bool:
 
 
 def trust(session: Session, worker: str) -> None:
-    """Take the worker back; what it lost so far counts no more. Raises NotSetAside."""
+    """Take the worker back; what it lost so far counts no more. Raises NotSetAside, UnknownWorker."""
     if not _set(session, worker, Worker.set_aside.is_not(None), set_aside=None, trusted=now()):
-        raise NotSetAside(worker)
+        known = session.scalars(select(Worker.name).order_by(Worker.name)).all()
+        raise NotSetAside(worker) if worker in known else UnknownWorker(worker, known)
 
 
 def _set(session: Session, worker: str, condition: ColumnElement[bool], **values: object) -> bool:

@@ -22,7 +22,7 @@ from service.spec.errors import SpecError, dotted
 from service.store.access import KeyTaken, NoSuchToken, TokenNameTaken
 from service.store.database import SchemaMismatch
 from service.store.removal import Needed, NotEnded, ParentGone
-from service.store.suspicion import NotSetAside
+from service.store.suspicion import NotSetAside, UnknownWorker
 from service.store.transitions import BeingRemoved, NoSuchRun, WrongState
 from service.store.workers import NoSuchWorker
 
@@ -33,6 +33,7 @@ MOST_SHOWN = 20  # of what is wrong with a request
 STATUSES: dict[type[TrainyardError], int] = {  # by the first that it is one of
     NoSuchRun: 404,
     NoSuchWorker: 404,
+    UnknownWorker: 404,
     NoSuchToken: 404,
     TokenNameTaken: 409,
     KeyTaken: 409,
