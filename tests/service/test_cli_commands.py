@@ -269,6 +269,15 @@ def test_runs_are_asked_for_by_an_expression(cli):
     assert cli("runs", "list", "--where", "id > 1", "--limit", 2).err == "there are more: --after 4, or --limit\n"
 
 
+def test_tags_are_a_column_too_and_what_a_sort_or_a_group_cannot_have(cli):
+    cli("runs", "edit", 1, "--tag", "b", "--tag", "a", "--untag", "try")
+    asked = "runs", "list", "--where", "id <= 2", "--sort", "id asc", "--columns", "id, tags"
+    assert [line.split() for line in cli(*asked).out.splitlines()] == [["id", "tags"], ["1", "a", "b"], ["2", "-"]]
+    assert cli(*asked, "--json").json == [{"id": 1, "tags": ["a", "b"]}, {"id": 2, "tags": []}]
+    assert cli(*asked, "--csv").out == "id,tags\n1,a b\n2,\n"
+    assert "no value to sort by" in cli("runs", "list", "--sort", "tag").err
+
+
 def test_columns_are_chosen_and_printed_as_a_table_as_json_and_as_csv(cli):
     asked = (
         "runs",
