@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, exists, not_, or_, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from service.store.tables import Run
@@ -145,7 +145,9 @@ def _gather(order: Order, place: Place | None, fits: ColumnElement[bool]) -> Sel
 def _after(order: Order, place: Place, value: Any, run_id: Any) -> ColumnElement[bool]:
     """What comes behind a place, of those with a value and of those without."""
     without: ColumnElement[bool] = value.is_(None)
+    if place.value is None and order.backwards:
+        return or_(and_(without, run_id > place.run_id), not_(without))
     if place.value is None:
-        return without & (run_id > place.run_id) | ~without if order.backwards else without & (run_id < place.run_id)
+        return and_(without, run_id < place.run_id)
     behind = _behind(order, place, value, run_id)
     return behind if order.backwards else or_(without, behind)
