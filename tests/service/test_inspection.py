@@ -124,7 +124,7 @@ BATCH = """
 version: 1
 data: {source: digits, split: {validation: 0.2}}
 network: [{dense: {units: 9, activation: tanh}}, {dropout: 0.4}, batch_norm, {dense: {units: 5, activation: relu}}]
-train: {class_weights: balanced, l2: 0.1}
+train: {class_weights: {"3": 5.0}, l2: 0.1}
 """
 
 

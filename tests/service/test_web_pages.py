@@ -102,7 +102,7 @@ def test_chosen_columns_are_the_fields_that_were_asked_for(browser: httpx.Client
     assert "there is no field" in text(browser.get("/runs", params={"columns": "optimiser"}).text)
 
 
-@pytest.mark.parametrize("sort", ["id asc", "best(val_loss)"])
+@pytest.mark.parametrize("sort", ["id asc", "finished", "finished&where=id > 0"])  # two have not finished
 def test_pages_of_the_table_follow_each_other_without_a_gap_and_lead_back(
     browser: httpx.Client, monkeypatch: pytest.MonkeyPatch, sort: str
 ):
@@ -110,7 +110,7 @@ def test_pages_of_the_table_follow_each_other_without_a_gap_and_lead_back(
 
     def walk(link: str, name: str) -> list[list[str]]:
         seen = []
-        while link:
+        while link and len(seen) < 5:
             page = browser.get(link).text
             seen.append(re.findall(r'<tr data-key="(\d+)"', page))
             found = re.search(f'id="{name}" href="([^"]*)"', page)
