@@ -82,7 +82,7 @@ from nn.schedules import (
 )
 from nn.splits import fold_indices, given_indices, grouped_indices, split_indices
 from nn.state import State
-from nn.training import Diverged, Epoch, evaluate, train
+from nn.training import Diverged, Epoch, evaluate, gradient, train
 
 __all__ = [
     "ACTIVATIONS",
@@ -171,6 +171,7 @@ __all__ = [
     "fitting",
     "fold_indices",
     "given_indices",
+    "gradient",
     "grouped_indices",
     "is_better",
     "metric",

@@ -19,7 +19,7 @@ from nn.schedules import ReduceOnPlateau, warmed
 from nn.state import State, copy_generator
 from nn.totals import Totals
 
-__all__ = ["Diverged", "EarlyStopping", "Epoch", "Plan", "State", "Target", "evaluate", "train"]
+__all__ = ["Diverged", "EarlyStopping", "Epoch", "Plan", "State", "Target", "evaluate", "gradient", "train"]
 
 EVALUATION_BATCH = 256
 Log = Callable[[int, dict[str, float]], None]  # is told a step, from 1, and its numbers
@@ -244,6 +244,31 @@ def evaluate(plan: Plan, parameters: Array | FlatBuffer, data: Data) -> dict[str
         for name, metric in whole.items():
             found[name] = metric.value(metric.statistics(np.concatenate(kept), labels, buffers), len(data))
     return {name: found[name] for name in ("loss", *plan.metrics)}
+
+
+def gradient(plan: Plan, parameters: Array | FlatBuffer, data: Data) -> FlatBuffer:
+    """The gradient of the data's mean loss by these parameters, which stay as they are; without L1 and L2.
+
+    Of the network as it answers: dropout is off, batch_norm takes its running mean and variance (and so each row counts
+    for itself), images are not augmented. It is nothing for frozen layers and for statistics, as in training. Takes the
+    memory of a training's step.
+    """
+    targets, parameters, buffers = checked_targets(plan, data), plan.network.parameters(parameters), Buffers()
+    labels, found, total, weights = metric_labels(plan, data, targets), parameters.like(), parameters.like(), 0.0
+    with np.errstate(all="ignore"):
+        for batch in in_order(data, targets, labels, plan.batch_size):
+            x = batch.x.astype(parameters.flat.dtype, copy=False)
+            outputs, caches = plan.network.forward(parameters, x, buffers=buffers)
+            _, dy = plan.loss(outputs, batch.targets, buffers.scope("loss"), batch.weights)
+            plan.network.backward(parameters, found, caches, dy, buffers=buffers)
+            weight = len(outputs) if batch.weights is None else float(batch.weights.sum())
+            found.flat *= weight
+            total.flat += found.flat
+            weights += weight
+        total.flat /= weights or 1.0
+    for span in plan.network.frozen_spans:
+        total.flat[span] = 0
+    return total
 
 
 def checked_targets(plan: Plan, data: Data) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from service import datasets
 from service.assembly.resolving import Resolver
@@ -22,10 +22,13 @@ from service.store.database import Database
 from service.store.submissions import NewRun
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from service.weights import Weights
 
 MOST_FAULTY = 100  # specs of one command, after which no more different problems are looked for
 MOST_WEIGHTS = 8  # of runs to begin with, held at a time
+Beside: TypeAlias = "Callable[[Session, list[int]], None]"
 AT_ONCE = 500  # runs stored in one transaction on SQLite, where all others wait meanwhile: about 0.2 s
 
 
@@ -100,14 +103,19 @@ class Batch:
             )
         )
 
-    def store(self, database: Database) -> Iterator[list[int]]:
-        """Store the runs; yields the numbers of those stored, all in one transaction on PostgreSQL."""
+    def store(self, database: Database, beside: Beside | None = None) -> Iterator[list[int]]:
+        """Store the runs; yields the numbers of those stored, all in one transaction on PostgreSQL.
+
+        `beside` stores something else in the transaction of the runs, which is one then in any case.
+        """
         for dataset, source in self._sources.values():
             stored.keep(database, dataset, source)
-        at_once = len(self.runs) if database.file is None else AT_ONCE
+        at_once = len(self.runs) if database.file is None or beside is not None else AT_ONCE
         for start in range(0, len(self.runs), at_once):
-            with database.write(large=len(self.runs) > at_once) as session:
+            with database.write(large=len(self.runs) > AT_ONCE) as session:
                 numbers = transitions.submit(session, self.runs[start : start + at_once])
+                if beside is not None:
+                    beside(session, numbers)
             yield numbers
 
     def _dataset(self, spec: Spec) -> Dataset:

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 import nn
 from nn import Array, PerClass
 from nn.metrics import fitting, metric
-from service.assembly import Assembly, assemble, outline
+from service.assembly import Assembly, assemble
 from service.datasets import Dataset, Schema
 from service.errors import InputError
 from service.prediction import raw_outputs
@@ -66,7 +66,16 @@ def evaluate(weights: Weights, dataset: Dataset, split: str | None = None) -> Ev
 
     The loss is computed as in training, with as many BLAS threads, so it is that of the run's history.
     """
-    assembly = assemble(weights.spec, dataset, weights)  # scaled as the network was taught
+    return judge(assembly_of(weights, dataset), weights, dataset, split)
+
+
+def assembly_of(weights: Weights, dataset: Dataset) -> Assembly:
+    """The data in the splits that the weights were trained with, scaled as the network was taught."""
+    return assemble(weights.spec, dataset, weights)
+
+
+def judge(assembly: Assembly, weights: Weights, dataset: Dataset, split: str | None = None) -> Evaluation:
+    """`evaluate`, for whoever has the assembly already."""
     split = _split(assembly, split)
     data, rows = getattr(assembly, split), getattr(assembly.outline, f"{split}_rows")
     with threadpool_limits(weights.spec.train.threads, user_api="blas"):
@@ -75,12 +84,6 @@ def evaluate(weights: Weights, dataset: Dataset, split: str | None = None) -> Ev
     labels = _labels(dataset.schema, dataset.labels[rows])
     metrics = recorded | measure(_names(dataset.schema, assembly.plan.loss.kind), outputs, labels)
     return Evaluation(split, len(rows), metrics, *_by_class(dataset.schema, outputs, labels))
-
-
-def rows_of(weights: Weights, dataset: Dataset, split: str) -> Array:
-    """The rows of the dataset that the weights' spec keeps for a split, as indices."""
-    rows: Array = getattr(outline(weights.spec, dataset, weights), f"{split}_rows")
-    return rows
 
 
 def measure(names: Sequence[str], outputs: Array, labels: Array) -> dict[str, float]:

@@ -1,25 +1,29 @@
-"""Looking inside a trained network: its layers, how its weights are spread, what its first layer looks for in images,
-and the images that it takes for something else most firmly."""
+"""Looking inside a trained network: its layers, how its weights and their gradients are spread, what its first layer
+looks for in images, and the images that it takes for something else most firmly."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+import nn
 from nn import Array, LayerSummary, Network
 from nn.metrics.decisions import by_class, decided
+from service.assembly import Assembly
 from service.assembly.inputs import preparation
 from service.assembly.layers import input_shape
 from service.datasets import Dataset, Schema
-from service.evaluation import Evaluation, evaluate, rows_of
+from service.evaluation import Evaluation, assembly_of, judge
 from service.prediction import raw_outputs
 from service.spec import Spec
 from service.weights import Weights
 
 BINS = 40  # of a histogram
+GRADIENT_ROWS = 512  # of the training split; a second or less, in the memory of a training's step
 FILTERS = 64  # of the first layer, shown as pictures
 MISTAKES = 24
 
@@ -35,7 +39,10 @@ class Layers:
 
 @dataclass(frozen=True)
 class Spread:
-    """How the values of an array of parameters lie between `low` and `high`, in equal bins."""
+    """How the finite values of an array lie between `low` and `high`, in equal bins.
+
+    `zeros` is how many are exactly 0, `strange` how many are no finite number.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -44,6 +51,22 @@ class Spread:
     mean: float
     deviation: float
     counts: tuple[int, ...]
+    zeros: int
+    strange: int
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Of the mean loss of `rows` of the `of` training rows, see `nn.gradient`; a spread for each array that is trained.
+
+    `still` are the layers that no gradient reaches although they are to be trained, `frozen` those that are not to be.
+    """
+
+    spreads: tuple[Spread, ...]
+    rows: int
+    of: int
+    still: tuple[str, ...]
+    frozen: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,7 @@ class Inside:
     """
 
     spreads: tuple[Spread, ...]
+    gradients: Gradients
     filters: tuple[Array, ...]
     units: int  # of the first layer, of which the filters may be some
     mistakes: tuple[Mistake, ...]
@@ -84,18 +108,48 @@ def inside(weights: Weights, dataset: Dataset) -> Inside:
     """All there is to see, on the rows that were kept for test, or else for validation."""
     spreads = tuple(spread(name, view) for name, view in weights.parameters.views.items())
     filters = first_filters(weights)
-    kept = any(len(rows_of(weights, dataset, split)) for split in ("test", "validation"))
-    evaluation = evaluate(weights, dataset) if kept else None
-    mistakes = worst(weights, dataset, evaluation.split) if evaluation is not None else ()
-    return Inside(spreads, tuple(filters[:FILTERS]), len(filters), mistakes, evaluation)
+    made = assembly_of(weights, dataset)
+    judged = next((split for split in ("test", "validation") if getattr(made, split) is not None), None)
+    evaluation = judge(made, weights, dataset, judged) if judged else None
+    mistakes = worst(weights, dataset, getattr(made.outline, f"{judged}_rows")) if judged else ()
+    return Inside(spreads, gradients(weights, made), tuple(filters[:FILTERS]), len(filters), mistakes, evaluation)
 
 
 def spread(name: str, values: Array) -> Spread:
-    counts, edges = np.histogram(values, BINS)
-    low, high = float(edges[0]), float(edges[-1])
-    return Spread(
-        name, values.shape, low, high, float(values.mean()), float(values.std()), tuple(int(c) for c in counts)
-    )
+    """Counted in float64: of gradients that are all but 0, float32 could not make 40 bins."""
+    finite = values[np.isfinite(values)].astype(np.float64)
+    strange, zeros = values.size - finite.size, int(np.count_nonzero(finite == 0))
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if (high - low) / BINS <= np.spacing(max(abs(low), abs(high))):  # all the same
+        low, high = low - 0.5, high + 0.5
+    counts, _ = np.histogram(finite, BINS, (low, high))
+    mean, deviation = (float(finite.mean()), float(finite.std())) if finite.size else (math.nan, math.nan)
+    return Spread(name, values.shape, low, high, mean, deviation, tuple(map(int, counts)), zeros, strange)
+
+
+def gradients(weights: Weights, assembly: Assembly) -> Gradients:
+    """At these weights, on rows of the training split that the spec's seed draws: the same ones each time."""
+    train, network = assembly.train, assembly.plan.network
+    rows = np.sort(np.random.default_rng(weights.spec.seed).permutation(len(train))[:GRADIENT_ROWS])
+    data = replace(train.take(rows), augment=None)
+    with threadpool_limits(weights.spec.train.threads, user_api="blas"):
+        found = nn.gradient(assembly.plan, weights.parameters, data)
+    frozen = {name for number, name in enumerate(network.names, 1) if number in network.frozen}
+    trained = {
+        name: view
+        for name, view in found.views.items()
+        if name not in network.statistics and _layer(name) not in frozen
+    }
+    moved = {name.rpartition(".")[0] for name, view in trained.items() if view.any()}
+    still = [name for name in dict.fromkeys(name.rpartition(".")[0] for name in trained) if name not in moved]
+    kept = [name for name in dict.fromkeys(map(_layer, found.views)) if name in frozen]
+    spreads = tuple(spread(name, view) for name, view in trained.items())
+    return Gradients(spreads, len(rows), len(train), tuple(still), tuple(kept))
+
+
+def _layer(name: str) -> str:
+    """2.residual, of which 2.residual.1.dense.weight is a part."""
+    return ".".join(name.split(".")[:2])
 
 
 def first_filters(weights: Weights) -> Sequence[Array]:
@@ -125,12 +179,11 @@ def _grey(values: Array) -> Array:
     return grey
 
 
-def worst(weights: Weights, dataset: Dataset, split: str) -> tuple[Mistake, ...]:
-    """The images of a split that the network is most firmly wrong about: by how far the wrong output leads."""
+def worst(weights: Weights, dataset: Dataset, rows: Array) -> tuple[Mistake, ...]:
+    """The images of these rows that the network is most firmly wrong about: by how far the wrong output leads."""
     schema = dataset.schema
     if schema.task != "classification" or len(schema.image_shape) not in (2, 3):
         return ()
-    rows = rows_of(weights, dataset, split)
     labels, outputs = dataset.labels[rows], raw_outputs(weights, dataset.features[rows])
     told, scores = decided(outputs), by_class(outputs)
     each = np.arange(len(rows))

@@ -23,6 +23,7 @@ from service.processes import alive, exclusive, spawn, stop, wait_until
 from service.queue import Tickets
 from service.roles import Role
 from service.settings import Settings
+from service.store.access import any_valid
 from service.store.database import Database
 from service.store.tables import SCHEMA
 
@@ -51,7 +52,7 @@ class PortInUse(InputError):
 class NoTokens(InputError):
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"the page on {host} asks for a token, and there is none yet; make one first: "
+            f"the page on {host} asks for a token, and there is none that is valid; make one first: "
             "trainyard tokens create NAME --role admin"
         )
 
@@ -185,8 +186,10 @@ def _check_access(client: Client) -> None:
     settings = client.settings
     if settings.admin_token is not None:
         client.keep_token("admin", Role.ADMIN, settings.admin_token.get_secret_value())
-    if settings.asks_for_tokens and not client.tokens():
-        raise NoTokens(settings.host)
+    if settings.asks_for_tokens:
+        with client.database.read() as session:
+            if not any_valid(session):
+                raise NoTokens(settings.host)
 
 
 @contextlib.contextmanager

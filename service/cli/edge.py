@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 from service.errors import TrainyardError
 
@@ -46,7 +47,7 @@ def ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def fail(sentence: str, code: int) -> None:
+def fail(sentence: str, code: int) -> NoReturn:
     sys.stdout.flush()
     print(f"error: {sentence}", file=sys.stderr)
     sys.exit(code)

@@ -40,7 +40,7 @@ def list_runs(
         str | None, typer.Option(metavar="FIELD", help="By a field, and asc or desc; metrics begin with the best.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="FIELDS", help='Other columns, such as "id, optimizer, best(val_loss)".')
+        str | None, typer.Option(metavar="FIELDS", help='Other columns, such as "id, tags, optimizer, best(val_loss)".')
     ] = None,
     after: Annotated[
         int | None, typer.Option(min=0, max=context.MOST_RUNS, help="The next page: behind this run.")
@@ -101,7 +101,7 @@ def _print_values(rows: Sequence[Mapping[str, Any]], *, json: bool, as_csv: bool
     elif as_csv and rows:
         out = csv.writer(sys.stdout, lineterminator="\n")
         out.writerow(rows[0])
-        out.writerows(jsonable(list(row.values())) for row in rows)
+        out.writerows(jsonable([_joined(value) for value in row.values()]) for row in rows)
     elif rows:
         head = [f">{name}" if _is_number(rows, name) else name for name in rows[0]]
         print_table(head, ([_shown(value, name) for name, value in row.items()] for row in rows))
@@ -125,7 +125,12 @@ def _shown(value: Any, name: str = "") -> str:
             return str(value)
         case float():
             return number(value)
-    return shortened(" ".join(str(value).split()), LONGEST)
+    return shortened(" ".join(str(_joined(value)).split()), LONGEST) or "-"
+
+
+def _joined(value: Any) -> Any:
+    """Tags as one text; none of them has a blank in it."""
+    return " ".join(value) if isinstance(value, list) else value
 
 
 MetricOption = Annotated[str, typer.Option(metavar="METRIC", help="Such as val_accuracy.", show_default=False)]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from service.cli import context, db, evaluate, lr_find, notify, runs, tokens, workers, yard
 from service.cli.context import GridOption, JsonOption, RunArgument, SetOption, SpecArgument, SpecsArgument
-from service.cli.edge import translated
+from service.cli.edge import fail, translated
 from service.cli.output import hint, print_facts, print_json, print_table, write_file
 from service.cli.top.command import top
+from service.cli.usage import UsageError, told
 from service.display import memory_here, size
 
 if TYPE_CHECKING:
@@ -197,9 +199,14 @@ def schema(
         print_json(spec.json_schema())
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> NoReturn:
     with translated():
         try:
-            return app(arguments, prog_name="trainyard")
+            code = app(arguments, prog_name="trainyard", standalone_mode=False)
+        except UsageError as error:
+            fail(told(error), 2)
+        except typer.Abort:  # the answer to a question was Ctrl-C, or the end of a file
+            fail("given up; nothing was done", 1)
         finally:
             context.close()
+        sys.exit(code if isinstance(code, int) else 0)

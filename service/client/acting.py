@@ -13,7 +13,7 @@ from service.following import POLL_SECONDS
 from service.names import check_name
 from service.person import who
 from service.store import edits, history, pages, transitions
-from service.store.edits import Changes
+from service.store.edits import Changes, WrongChange
 from service.store.records import EditRecord, RunRecord
 from service.store.tables import State
 
@@ -149,8 +149,11 @@ def _check_changes(changes: Changes) -> None:
     if unknown := set(changes.parents) - set(edits.PARENTS):
         raise InputError(f"there is no kind of parent '{min(unknown)}' (known: {', '.join(edits.PARENTS)})")
     for tag in changes.tag:
-        check_name("tag", tag)
+        try:
+            check_name("tag", tag)
+        except InputError as error:
+            raise WrongChange("tag", str(error)) from None
     if changes.name is not None and not (0 < len(changes.name.strip()) <= 200 and changes.name.isprintable()):
-        raise InputError("a name has 1 to 200 characters, all on one line")
+        raise WrongChange("name", "a name has 1 to 200 characters, all on one line")
     if changes.note is not None and ("\0" in changes.note or len(changes.note) > LONGEST_NOTE):
-        raise InputError(f"a note has at most {LONGEST_NOTE:,} characters, and none of them is NUL")
+        raise WrongChange("note", f"a note has at most {LONGEST_NOTE:,} characters, and none of them is NUL")

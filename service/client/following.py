@@ -25,31 +25,36 @@ class Following(Connection):
         *,
         sort: str | None = None,
         after: int | None = None,
+        before: int | None = None,
         limit: int | None = 20,
     ) -> list[RunRecord]:
         """The runs that fit an expression such as "val_accuracy > 0.97 and tag = 'base'", the newest first.
 
         `sort` by a field, and `asc` or `desc`, instead: "best(val_loss)", "created desc". `after` takes the number of
-        the last run of a page and goes on behind it. Raises InputError for what is no expression or no order.
+        the last run of a page and goes on behind it; `before` takes that of the first one and goes back. Raises
+        InputError for what is no expression or no order.
         """
         fits, order = condition_of(where), order_of(sort)
         with self.database.read() as session:
-            return history.runs(session, fits, order, after, limit)
+            return history.runs(session, fits, order, after, limit, before)
 
     def values(self, run_ids: Sequence[int], fields: str) -> list[dict[str, Any]]:
         """For each of these runs the value of each of the fields, such as "id, best(val_loss), optimizer".
 
-        A run that has no such value has None. Raises InputError for what is no field of one value.
+        A run that has no such value has None, and `tags` are a list. Raises InputError for what is no field of one
+        value.
         """
         from service.expressions import parse_fields, value
         from service.expressions.fields import is_whole
+        from service.expressions.tree import Tag
 
-        asked = parse_fields(fields)
+        asked = parse_fields(fields, tags=True)
         with self.database.read() as session:
             rows = history.values_of(session, run_ids, {name: value(field) for name, field in asked.items()})
         whole = [name for name, field in asked.items() if is_whole(field)]
         for row in rows:  # numbers of specs are kept as doubles
             row |= {name: int(row[name]) for name in whole if isinstance(row[name], float)}
+            row |= {name: sorted((row[name] or "").split()) for name, field in asked.items() if isinstance(field, Tag)}
         return rows
 
     def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:

@@ -18,7 +18,7 @@ from service.store.tables import State
 if TYPE_CHECKING:
     from nn import Rates
     from service.assembly import Report
-    from service.batch import Batch
+    from service.batch import Batch, Beside
     from service.datasets import Dataset
     from service.replaying import Replay
     from service.spec import AnySpec, Spec, Specs
@@ -105,14 +105,15 @@ class Submitting(Connection):
         priority: int = 0,
         tags: Sequence[str] = (),
         data: Data | None = None,
+        beside: Beside | None = None,
     ) -> list[int]:
         """Queue a run of each spec, for every combination of the values that `grid` has for keys; returns their
         numbers.
 
         A file may hold several specs. `grid` is a mapping such as {"seed": range(1, 101), "optimizer": ["sgd", "adam"]}
         or a list of arguments as the command line takes them. `data` loads the dataset that a spec names, instead of
-        looking for it on this machine. Raises InputError for whatever is wrong with any of them, and then changes
-        nothing.
+        looking for it on this machine. `beside` stores something in the transaction that stores the runs, and is told
+        their numbers. Raises InputError for whatever is wrong with any of them, and then changes nothing.
         """
         check_names(queue, tags)
         from service import datasets
@@ -126,7 +127,7 @@ class Submitting(Connection):
         batch = Batch(self._begin, queue, data or datasets.load, priority=priority, tags=tags)
         with uncollected():
             batch.add_all(specs)
-            return self._store(batch)
+            return self._store(batch, beside)
 
     def clone(
         self,
@@ -181,11 +182,11 @@ class Submitting(Connection):
         with self.database.read() as session:
             return compare(session, run_id, replay_id)
 
-    def _store(self, batch: Batch) -> list[int]:
+    def _store(self, batch: Batch, beside: Beside | None = None) -> list[int]:
         """Store checked runs and send their tickets; returns their numbers."""
         numbers: list[int] = []
         try:
-            for some in batch.store(self.database):
+            for some in batch.store(self.database, beside):
                 numbers += some
         except TrainyardError:
             if numbers:

@@ -81,8 +81,12 @@ def condition(text: str) -> ColumnElement[bool]:
 def value(field: Field) -> ColumnElement[Any]:
     """The value of a field, such as `best(val_loss)`, `created` or `train.epochs`; NULL where the run has none.
 
-    A key that may be of several kinds counts where it is a text. The parser lets no tag and no section through here.
+    A key that may be of several kinds counts where it is a text; tags are one text, with blanks between them. The
+    parser lets no section through here.
     """
+    if isinstance(field, Tag):
+        joined = select(func.aggregate_strings(TagRow.tag, " ")).where(TagRow.run_id == Run.id)
+        return joined.correlate(Run).scalar_subquery()
     return _value(field, Kind.TEXT if Kind.TEXT in field.kinds else next(iter(field.kinds)))
 
 

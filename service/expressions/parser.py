@@ -42,16 +42,17 @@ def parse(text: str) -> Expression:
     return _Parser(text).whole()
 
 
-def parse_fields(text: str) -> dict[str, Field]:
+def parse_fields(text: str, *, tags: bool = False) -> dict[str, Field]:
     """The fields that a text lists, as in `best(val_loss), optimizer`, by the names they have in it, each of one value.
 
-    Raises ExpressionError.
+    With `tags` there may be `tags` among them, of which a run has any number. Raises ExpressionError.
     """
     parser = _Parser(text)
     found: dict[str, Field] = {}
     while True:
         start = parser.next.start
-        field = parser.single("to show")
+        shown_as_list = tags and parser.next.kind == "name" and parser.next.value in ("tag", "tags")
+        field = Tag() if shown_as_list and parser.take() else parser.single("to show")
         found[text[start : parser.tokens[parser.place - 1].end]] = field
         if not parser.takes(","):
             parser.end("fields stand with commas between them")

@@ -353,6 +353,13 @@ class Limits(Strict):
     )
 
 
+def _or_null(schema: dict[str, Any]) -> None:
+    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "null"}]
+
+
+LimitsOrNone = Annotated[Limits, BeforeValidator(lambda value: {} if value is None else value)]  # null: no limits
+
+
 class Beginning(Strict):
     """Begin with another run's parameters instead of new ones: those whose name and shape are the same."""
 
@@ -399,7 +406,9 @@ class Spec(Strict):
     )
     begin: Beginning | None = Field(None, description="begin with another run's parameters (fine-tuning)")
     train: TrainSection = Field(TrainSection(), description="how long and in which portions")
-    limits: Limits = Field(Limits(), description="what it may take at most, or else fails")
+    limits: LimitsOrNone = Field(
+        Limits(), description="what it may take at most, or else fails", json_schema_extra=_or_null
+    )
     max_attempts: int = Field(5, ge=1, le=1000, description="how often a run whose worker vanished is tried again")
     seed: int = Field(0, ge=0, le=2**53 - 1, description="decides the split, the first weights and every later draw")
 

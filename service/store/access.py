@@ -60,6 +60,11 @@ def tokens(session: Session) -> list[TokenRecord]:
     return [_record(row) for row in session.scalars(select(Token).order_by(Token.name))]
 
 
+def any_valid(session: Session) -> bool:
+    """Whether there is a token that has not expired."""
+    return session.scalar(select(Token.id).where(_valid()).limit(1)) is not None
+
+
 def revoke(session: Session, name: str) -> None:
     """Remove a token, and with it all logins made with it. Raises NoSuchToken."""
     token_id = session.scalar(select(Token.id).where(Token.name == name).with_for_update())
@@ -112,38 +117,29 @@ class KeyTaken(InputError):
         super().__init__(f"the Idempotency-Key '{key}' was used for another request; use a new key for each")
 
 
-class KeyInWork(InputError):
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            f"the request with the Idempotency-Key '{key}' is being worked on, or was broken off; "
-            "look at the newest runs before you send it with another key"
-        )
-
-
-def begin(session: Session, who: str, key: str, request_sha256: str) -> Mapping[str, Any] | None:
-    """The answer that the same request got before; None, having noted the key, if it is the first.
-
-    Raises KeyTaken when the key came with another request, and KeyInWork when that one has no answer yet.
-    """
-    session.execute(delete(Answer).where(Answer.created < after(-ANSWER_SECONDS)))
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    values = {"who": who, "key": key, "request_sha256": request_sha256, "body": None, "created": now()}
-    noted = insert(Answer).values(values).on_conflict_do_nothing(index_elements=["who", "key"]).returning(Answer.key)
-    if session.scalar(noted) is not None:
+def answered(session: Session, who: str, key: str, request_sha256: str) -> Mapping[str, Any] | None:
+    """The answer that the same request got before; None if there is none. Raises KeyTaken if the key came with another
+    request."""
+    recent = Answer.created >= after(-ANSWER_SECONDS)
+    row = session.scalars(select(Answer).where(Answer.who == who, Answer.key == key, recent)).one_or_none()
+    if row is None or row.body is None:
         return None
-    row = session.get_one(Answer, (who, key), populate_existing=True)
     if row.request_sha256 != request_sha256:
         raise KeyTaken(key)
-    if row.body is None:
-        raise KeyInWork(key)
     return row.body
 
 
-def end(session: Session, who: str, key: str, body: Mapping[str, Any]) -> None:
-    """Keep the answer for whoever sends the request again."""
+def answer(session: Session, who: str, key: str, request_sha256: str, body: Mapping[str, Any]) -> bool:
+    """Keep the answer for whoever sends the request again, in the transaction of what it tells of; so either both are
+    there or neither. Whether it is the first with this key: another one may be in work at the same time.
+    """
+    session.execute(delete(Answer).where(or_(Answer.created < after(-ANSWER_SECONDS), Answer.body.is_(None))))
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    values = {"who": who, "key": key, "request_sha256": request_sha256, "body": dict(body), "created": now()}
+    kept = insert(Answer).values(values).on_conflict_do_nothing(index_elements=["who", "key"]).returning(Answer.key)
+    return session.scalar(kept) is not None
+
+
+def reword(session: Session, who: str, key: str, body: Mapping[str, Any]) -> None:
+    """Keep another answer in the place of one: there is more to say."""
     session.execute(update(Answer).where(Answer.who == who, Answer.key == key).values(body=dict(body)))
-
-
-def forget(session: Session, who: str, key: str) -> None:
-    """The request came to nothing: it may be sent again."""
-    session.execute(delete(Answer).where(Answer.who == who, Answer.key == key))

@@ -8,11 +8,20 @@ from dataclasses import dataclass, field
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from service.errors import InputError
 from service.store.records import EditRecord
 from service.store.tables import Edit, Run, Tag
 from service.store.transitions import NoSuchRun
 
 PARENTS = ("cloned_from", "fine_tuned_from", "replay_of")
+
+
+class WrongChange(InputError):
+    """What is asked for cannot be; `field` is the one of Changes that says so."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.field = field
 
 
 @dataclass(frozen=True)

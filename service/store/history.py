@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from service.store import thinning
 from service.store.clock import now
-from service.store.pages import NEWEST, Order, page
+from service.store.pages import NEWEST, Order, page, page_before
 from service.store.records import AttemptRecord, DatasetRecord, MetricSummary, RunRecord
 from service.store.tables import Attempt, Blob, Dataset, Metric, Run, Spec, State, StepMetric, Summary, Tag
 from service.store.transitions import NoSuchRun
@@ -31,12 +31,17 @@ def runs(
     order: Order = NEWEST,
     after: int | None = None,
     limit: int | None = None,
+    before: int | None = None,
 ) -> list[RunRecord]:
-    """A page of the runs that fit; `service.expressions` makes condition and order of texts.
+    """A page of the runs that fit, behind a run or `before` one; `service.expressions` makes condition and order of
+    texts.
 
-    Raises NoSuchRun when there is no run `after` to go on behind.
+    Raises NoSuchRun when there is no such run.
     """
-    found = page(session, where, order, after, limit)
+    if before is not None and limit is not None:
+        found = page_before(session, where, order, before, limit)
+    else:
+        found = page(session, where, order, after, limit)
     return [
         record for start in range(0, len(found), MOST_IDS) for record in some(session, found[start : start + MOST_IDS])
     ]

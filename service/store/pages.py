@@ -1,6 +1,7 @@
 """Pages of runs: those that fit, in an order, beginning after one that was on the page before.
 
-Runs that have no value to sort by come last, the newest first. A page is looked for in two ways, for no database knows
+Runs that have no value to sort by come last, the newest first. The page before a run is the same in the order turned
+round, where they come first, and the oldest of them first. A page is looked for in two ways, for no database knows
 beforehand which is the short one:
 
 - along the index of the order, from the last one's place on, so that the hundredth page costs what the first does;
@@ -9,10 +10,10 @@ beforehand which is the short one:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, or_, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, and_, case, exists, not_, or_, select, true, tuple_
 from sqlalchemy.orm import Session
 
 from service.store.tables import Run
@@ -29,6 +30,11 @@ class Order:
     run_id: Any
     rows: tuple[ColumnElement[bool], ...]
     descending: bool
+    backwards: bool = False  # so that runs without a value come first
+
+    @property
+    def turned(self) -> Order:
+        return replace(self, descending=not self.descending, backwards=not self.backwards)
 
     @property
     def there(self) -> tuple[ColumnElement[bool], ...]:
@@ -56,12 +62,29 @@ def page(
     """
     place = None if after is None else _place(session, order, after)
     found: list[int] = []
-    if limit is not None and (place is None or place.value is not None):
+    if limit is not None and _along_the_index(order, place):
         steps = _along(order, place) if fits is None else _walk(order, place, fits)
         found = list(session.scalars(steps.limit(limit)))
+        if order.backwards and fits is None:  # those without a value lie behind
+            return found
     if len(found) == limit:
         return found
     return list(session.scalars(_gather(order, place, true() if fits is None else fits).limit(limit)))
+
+
+def page_before(session: Session, fits: ColumnElement[bool] | None, order: Order, before: int, limit: int) -> list[int]:
+    """The numbers of the last runs that come before this one and fit, in this order.
+
+    Raises NoSuchRun when there is no run `before`.
+    """
+    return page(session, fits, order.turned, before, limit)[::-1]
+
+
+def _along_the_index(order: Order, place: Place | None) -> bool:
+    """Whether the index has the next ones: not those that have no value."""
+    if place is None:
+        return not order.backwards
+    return place.value is not None
 
 
 @dataclass(frozen=True)
@@ -110,10 +133,21 @@ def _gather(order: Order, place: Place | None, fits: ColumnElement[bool]) -> Sel
     fitting = select(Run.id.label("run_id"), found.label("value")).where(fits).cte("fitting")
     fitting = fitting.prefix_with("MATERIALIZED")
     run_id, value = fitting.c.run_id, fitting.c.value
-    query = select(run_id).order_by(value.is_(None))
-    if place is not None and place.value is None:
-        query = query.where(value.is_(None), run_id < place.run_id)
-    elif place is not None:
-        query = query.where(or_(value.is_(None), _behind(order, place, value, run_id)))
-    newest_last = case((value.is_(None), -run_id), else_=run_id)
-    return _sorted(query, order, value, run_id if order.descending else newest_last)
+    without = value.is_(None)
+    query = select(run_id).order_by(without.desc() if order.backwards else without)
+    if place is not None:
+        query = query.where(_after(order, place, value, run_id))
+    # Of runs without a value the newest comes first, or backwards the oldest, whatever the order.
+    other_way = order.descending == order.backwards
+    return _sorted(query, order, value, case((without, -run_id), else_=run_id) if other_way else run_id)
+
+
+def _after(order: Order, place: Place, value: Any, run_id: Any) -> ColumnElement[bool]:
+    """What comes behind a place, of those with a value and of those without."""
+    without: ColumnElement[bool] = value.is_(None)
+    if place.value is None and order.backwards:
+        return or_(and_(without, run_id > place.run_id), not_(without))
+    if place.value is None:
+        return and_(without, run_id < place.run_id)
+    behind = _behind(order, place, value, run_id)
+    return behind if order.backwards else or_(without, behind)

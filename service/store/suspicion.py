@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from service.errors import InputError
 from service.store.clock import now
 from service.store.tables import Attempt, Outcome, Run, Worker
+from service.wording import did_you_mean
 
 LOOKED_AT = 50  # attempts, the latest
 BAD = (Outcome.LOST, Outcome.FAILED)
@@ -25,6 +26,14 @@ SAYS_NOTHING = (Outcome.INTERRUPTED, Outcome.PAUSED, Outcome.CANCELLED)
 class NotSetAside(InputError):
     def __init__(self, name: str) -> None:
         super().__init__(f"worker '{name}' is not set aside; `trainyard workers list` shows those that are")
+
+
+class UnknownWorker(InputError):
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"there is no worker '{name}'{did_you_mean(name, known)}; "
+            "`trainyard workers list --all` shows all there are"
+        )
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,10 @@ def set_aside(session: Session, worker: str, evidence: str) -> bool:
 
 
 def trust(session: Session, worker: str) -> None:
-    """Take the worker back; what it lost so far counts no more. Raises NotSetAside."""
+    """Take the worker back; what it lost so far counts no more. Raises NotSetAside, UnknownWorker."""
     if not _set(session, worker, Worker.set_aside.is_not(None), set_aside=None, trusted=now()):
-        raise NotSetAside(worker)
+        known = session.scalars(select(Worker.name).order_by(Worker.name)).all()
+        raise NotSetAside(worker) if worker in known else UnknownWorker(worker, known)
 
 
 def _set(session: Session, worker: str, condition: ColumnElement[bool], **values: object) -> bool:

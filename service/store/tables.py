@@ -396,5 +396,5 @@ class Answer(Base):
     who: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))
-    body: Mapped[dict[str, Any] | None]  # null while it is being worked on
+    body: Mapped[dict[str, Any] | None]  # early versions left a null where they were broken off
     created: Mapped[datetime] = mapped_column(default=now(), index=True)

@@ -19,10 +19,10 @@ from service.cloning import OtherRows
 from service.errors import InputError, TrainyardError, Unreachable, printable
 from service.replaying import NoReplay
 from service.spec.errors import SpecError
-from service.store.access import KeyInWork, KeyTaken, NoSuchToken, TokenNameTaken
+from service.store.access import KeyTaken, NoSuchToken, TokenNameTaken
 from service.store.database import SchemaMismatch
 from service.store.removal import Needed, NotEnded, ParentGone
-from service.store.suspicion import NotSetAside
+from service.store.suspicion import NotSetAside, UnknownWorker
 from service.store.transitions import BeingRemoved, NoSuchRun, WrongState
 from service.store.workers import NoSuchWorker
 from service.wording import dotted
@@ -34,10 +34,10 @@ MOST_SHOWN = 20  # of what is wrong with a request
 STATUSES: dict[type[TrainyardError], int] = {  # by the first that it is one of
     NoSuchRun: 404,
     NoSuchWorker: 404,
+    UnknownWorker: 404,
     NoSuchToken: 404,
     TokenNameTaken: 409,
     KeyTaken: 409,
-    KeyInWork: 409,
     WrongState: 409,
     BeingRemoved: 409,
     NotEnded: 409,
@@ -108,6 +108,8 @@ def of_error(error: TrainyardError) -> JSONResponse:
             )
             for found in error.problems
         ]  # fmt: skip
+    if (field := getattr(error, "field", None)) is not None:
+        faults = [Fault(place="body", path=field, sentence=printable(str(error)))]
     status = status_of(error)
     seconds = getattr(error, "retry_seconds", 1 if status == 503 else None)
     headers = {} if seconds is None else {"Retry-After": str(seconds)}

@@ -185,6 +185,7 @@ def test_the_theme_is_kept(url: str, page: Page):
 def test_a_wrong_token_is_refused_and_a_right_one_lets_in_as_far_as_its_role_goes(yard: Yard, page: Page):
     settings = yard.settings.model_copy(update={"require_tokens": True})
     secret, _ = yard.client.create_token("vera", "viewer")
+    run = yard.client.submit(yard.spec(name="seen only", epochs=2))
     with served(Client(settings), 0) as address:
         page.goto(f"{address}/workers")
         page.get_by_label("Token").fill("wrong")
@@ -197,6 +198,9 @@ def test_a_wrong_token_is_refused_and_a_right_one_lets_in_as_far_as_its_role_goe
         page.goto(f"{address}/workers")
         expect(page.get_by_role("heading", name="Workers")).to_be_visible()
         expect(page.get_by_role("button", name="Drain")).to_have_count(0)
+        page.goto(f"{address}/runs/{run.id}")
+        expect(page.get_by_role("heading", name="Curves")).to_be_visible()
+        expect(page.get_by_text("Edit name, note and tags")).to_have_count(0)
         page.get_by_role("button", name="Log out vera").click()
         expect(page.get_by_label("Token")).to_be_visible()
 
@@ -241,3 +245,44 @@ def test_a_connection_that_was_lost_is_found_again(yard: Yard, page: Page):
         expect(page.locator("#live")).to_have_text("live")
         expect(page.locator(f"tr[data-key='{run.id}']")).to_contain_text("meanwhile")
         assert page.evaluate(UNTOUCHED)
+
+
+def test_name_note_and_tags_are_edited_by_keyboard_while_the_run_trains(yard: Yard, url: str, page: Page):
+    run = yard.client.submit(yard.spec(name="rough", epochs=100_000), tags=["old", "both"])
+    yard.trains(run.id)
+    visit(page, f"{url}/runs/{run.id}")
+    form = page.locator("#editing form")
+    page.get_by_text("Edit name, note and tags").focus()
+    page.keyboard.press("Enter")
+    name = form.get_by_label("Name")
+    expect(name).to_be_focused()
+    name.fill("")
+    page.keyboard.press("Enter")
+    expect(form.get_by_text("a name has 1 to 200 characters, all on one line")).to_be_visible()
+    expect(name).to_be_focused()
+    page.keyboard.type("fine <b>")
+    expect(name).not_to_have_attribute("aria-invalid", "true")
+    before = page.locator("#glance .tile").first.text_content() or ""
+    yard.client.edit(run.id, name="another's", tag=["theirs"])
+    expect(page.locator("#glance .tile").first).not_to_have_text(before)
+    expect(page.locator("#head h1")).to_contain_text("another's")
+    expect(name).to_have_value("fine <b>")
+    form.get_by_label("Note").fill("labels were\nshuffled")
+    form.get_by_label("Tags").fill("both new no/good")
+    page.keyboard.press("Enter")
+    expect(form.get_by_role("alert").filter(has_text="tag 'no/good': use 1 to 64 letters")).to_be_visible()
+    form.get_by_label("Tags").fill("both, new")
+    page.keyboard.press("Enter")
+    expect(form.get_by_role("status")).to_have_text("Saved.")
+    expect(page.locator("#head h1")).to_contain_text("fine <b>")
+    page.keyboard.press("Escape")
+    expect(form).to_be_hidden()
+    expect(page.locator("#facts .edits li")).to_have_count(6)  # the other's two, and four of this form
+    found = yard.client.run(run.id)
+    assert (found.name, found.note, sorted(found.tags)) == (
+        "fine <b>",
+        "labels were\nshuffled",
+        ["both", "new", "theirs"],
+    )
+    assert page.evaluate(UNTOUCHED)
+    yard.client.cancel(run.id)

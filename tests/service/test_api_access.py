@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from service.client import Client
 from service.errors import InputError
@@ -258,8 +259,15 @@ def test_another_address_wants_a_token_before_it_is_served(database_url, tmp_pat
                 _check_access(client)
         else:
             _check_access(client)
+    client.create_token("bob", Role.ADMIN, 60.0)
+    exposed = Client(settings(tmp_path, database_url, host="0.0.0.0"))
+    _check_access(exposed)
+    with exposed.database.write() as session:
+        session.execute(update(Token).values(expires=after(-1)))
+    with pytest.raises(NoTokens, match="asks for a token, and there is none that is valid"):
+        _check_access(exposed)
     client.create_token("ada", Role.ADMIN)
-    _check_access(Client(settings(tmp_path, database_url, host="0.0.0.0")))
+    _check_access(exposed)
 
 
 def test_the_token_of_the_settings_is_made_and_replaced(database_url, database, tmp_path):

@@ -128,19 +128,35 @@ def test_the_same_request_with_the_same_key_submits_once(api, client):
     problem(api.post("/runs", json=body, headers={"Idempotency-Key": "with blanks"}), 422)
 
 
-def test_a_request_that_is_still_in_work_is_not_done_twice(api, client, monkeypatch):
+def test_the_same_request_twice_at_once_submits_once(api, client, monkeypatch):
     body, key = {"spec": spec()}, {"Idempotency-Key": "k"}
     work, answers = submitting._submit, []
 
     def slow(*arguments):
         if not answers:
-            answers.append(api.post("/runs", json=body, headers=key))
+            answers.append(None)
+            answers[0] = api.post("/runs", json=body, headers=key)
         return work(*arguments)
 
     monkeypatch.setattr(submitting, "_submit", slow)
-    assert api.post("/runs", json=body, headers=key).status_code == 201
-    assert problem(answers[0], 409)["type"] == "urn:trainyard:key-in-work"
+    late = api.post("/runs", json=body, headers=key)
+    assert (late.status_code, answers[0].status_code, late.headers["Idempotent-Replayed"]) == (201, 201, "true")
+    assert late.json() == answers[0].json()
     assert len(client.runs()) == 1
+
+
+@pytest.mark.parametrize("place", ["answer", "reword"])
+def test_a_request_that_was_broken_off_is_sent_again_and_submits_once(api, client, monkeypatch, place):
+    def broken(*arguments):
+        raise SystemError("the machine is gone")
+
+    body, key = {"spec": spec(), "grid": {"seed": [1, 2]}}, {"Idempotency-Key": "k"}
+    with monkeypatch.context() as patched:
+        patched.setattr(submitting.access, place, broken)
+        problem(api.post("/runs", json=body, headers=key | {"Connection": "close"}), 500)
+    assert len(client.runs()) == (0 if place == "answer" else 2)
+    again = api.post("/runs", json=body, headers=key)
+    assert (again.status_code, len(again.json()["runs"]), len(client.runs())) == (201, 2, 2)
 
 
 def test_more_runs_than_one_request_may_make_and_requests_that_are_too_long(api, client, monkeypatch):

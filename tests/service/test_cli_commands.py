@@ -150,11 +150,27 @@ def test_without_a_command_the_help_is_shown(cli):
         assert "Usage: " in cli(*words).out
 
 
-def test_a_command_that_is_not_there_or_a_word_that_is_no_number_is_a_usage_error(cli):
-    for words in (["nonsense"], ["runs", "show", "one"], ["runs", "list", "--limit", "0"], ["up", "--port", "65536"]):
-        answer = cli(*words)
-        assert (answer.code, answer.out) == (2, "")
-        assert "Usage: trainyard" in answer.err
+USAGE = {
+    "nonsense": "no such command 'nonsense'; `trainyard --help` says more",
+    "runs lst": "no such command 'lst'; did you mean 'list'? `trainyard runs --help` says more",
+    "runs list --jsn": "no such option '--jsn'; did you mean '--json'? `trainyard runs list --help` says more",
+    "runs show one": "invalid value for 'RUN': must be a whole number; `trainyard runs show --help` says more",
+    "runs list --limit 0": "invalid value for '--limit': must be at least 1; `trainyard runs list --help` says more",
+    "up --port 65536": "invalid value for '--port': must be at most 65535; `trainyard up --help` says more",
+    "lr-find iris --lowest a": "invalid value for '--lowest': must be a number; `trainyard lr-find --help` says more",
+    "tokens create": "missing argument 'NAME'; `trainyard tokens create --help` says more",
+    "tokens create ada --role boss": "invalid value for '--role': 'boss' is not one of 'viewer', 'submitter', 'admin'; "
+    "`trainyard tokens create --help` says more",
+    "runs show 1 2": "there is no place for 2; `trainyard runs show --help` says more",
+    "runs list --limit": "option '--limit' requires an argument",
+}
+
+
+@pytest.mark.parametrize("debug", ["", "1"], ids=["", "debug"])
+def test_words_that_are_no_command_are_told_in_one_sentence_as_all_errors(cli, monkeypatch, debug):
+    monkeypatch.setenv("TRAINYARD_DEBUG", debug)
+    for words, sentence in USAGE.items():
+        assert cli.refused(*words.split()) == sentence
 
 
 def test_the_version_is_told(cli):
@@ -251,6 +267,15 @@ def test_runs_are_asked_for_by_an_expression(cli):
     assert numbers("best(val_accuracy) > 0 and state = 'completed' and optimizer.adam.learning_rate > 0") == [1]
     assert numbers("created > '1 h ago' and not state in ('completed', 'failed')") == [5, 4, 3]
     assert cli("runs", "list", "--where", "id > 1", "--limit", 2).err == "there are more: --after 4, or --limit\n"
+
+
+def test_tags_are_a_column_too_and_what_a_sort_or_a_group_cannot_have(cli):
+    cli("runs", "edit", 1, "--tag", "b", "--tag", "a", "--untag", "try")
+    asked = "runs", "list", "--where", "id <= 2", "--sort", "id asc", "--columns", "id, tags"
+    assert [line.split() for line in cli(*asked).out.splitlines()] == [["id", "tags"], ["1", "a", "b"], ["2", "-"]]
+    assert cli(*asked, "--json").json == [{"id": 1, "tags": ["a", "b"]}, {"id": 2, "tags": []}]
+    assert cli(*asked, "--csv").out == "id,tags\n1,a b\n2,\n"
+    assert "no value to sort by" in cli("runs", "list", "--sort", "tag").err
 
 
 def test_columns_are_chosen_and_printed_as_a_table_as_json_and_as_csv(cli):
@@ -694,8 +719,12 @@ def test_a_file_without_runs_is_refused(cli, tmp_path):
 
 
 def test_a_worker_that_is_not_set_aside_is_not_taken_back(cli):
-    sentence = "worker 'ada' is not set aside; `trainyard workers list` shows those that are"
-    assert cli.refused("workers", "trust", "ada") == sentence
+    nobody = "there is no worker 'lab-77'{}; `trainyard workers list --all` shows all there are"
+    assert cli.refused("workers", "trust", "lab-77") == nobody.format("")
+    register(cli, "lab-7")
+    assert cli.refused("workers", "trust", "lab-77") == nobody.format("; did you mean 'lab-7'?")
+    sentence = "worker 'lab-7' is not set aside; `trainyard workers list` shows those that are"
+    assert cli.refused("workers", "trust", "lab-7") == sentence
 
 
 @pytest.mark.parametrize("run", [2, 3, 5])

@@ -109,4 +109,4 @@ def test_wrong_input_is_one_sentence_and_exit_2(lr_find, tmp_path, words, senten
 def test_too_few_steps_are_a_usage_error(lr_find, tmp_path):
     code, _, err = lr_find(spec(tmp_path), "--steps", 5)
     assert code == 2
-    assert "greater than or equal to 20" in err
+    assert "must be at least 20" in err

@@ -214,8 +214,8 @@ ORDERS = [field + way for field in FIELDS if "," not in field for way in ("", " 
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(several, st.sampled_from(ORDERS), expressions, st.integers(1, 3), st.integers(1, 3))
-def test_pages_are_slices_of_what_plain_python_sorts(yard, runs, name, text, size, steps):
+@given(several, st.sampled_from(ORDERS), expressions, st.integers(1, 3), st.integers(1, 3), st.integers(0, 3))
+def test_pages_are_slices_of_what_plain_python_sorts(yard, runs, name, text, size, steps, place):
     """However short the walk along the order is before all that fit are gathered."""
     asked, tree, now = order(name), parse(text), datetime.now(UTC)
     [field] = parse_fields(name.partition(" ")[0]).values()
@@ -232,6 +232,8 @@ def test_pages_are_slices_of_what_plain_python_sorts(yard, runs, name, text, siz
                 found += page
                 last = page[-1]
             assert found == all_of_them
+            for number in all_of_them[place : place + 1]:
+                assert pages.page_before(session, where, asked, number, size) == all_of_them[:place][-size:]
         session.rollback()
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nn
+from nn.data import minibatches
+from nn.training import Loop
 from service import assembly, datasets
-from service.inspection import inside, layers, spread
+from service.inspection import GRADIENT_ROWS, gradients, inside, layers, spread
 from service.prediction import raw_outputs
 from service.spec import parse
+from service.web.pages.inside import gradient_words, histogram, still_words
 from service.weights import Weights, pack, unpack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -36,6 +40,14 @@ def trained(text: str, epochs: int = 1) -> tuple[Weights, datasets.Dataset]:
     for _ in nn.train(made.plan, state, made.train, made.validation):
         pass
     return unpack(pack(state.parameters, made.scaler, made.spec, dataset.schema)), dataset
+
+
+def untrained(text: str, overrides: Sequence[str] = ()) -> tuple[Weights, datasets.Dataset]:
+    spec = parse(text, "spec", overrides)
+    dataset = datasets.load(spec)
+    made = assembly.assemble(spec, dataset)
+    parameters = nn.State.start(made.plan).parameters
+    return unpack(pack(parameters, made.scaler, made.spec, dataset.schema)), dataset
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +116,116 @@ def test_a_spread_counts_every_value():
     found = spread("weight", np.array([0.0, 0.0, 1.0, 4.0]))
     assert (sum(found.counts), found.low, found.high, found.mean) == (4, 0.0, 4.0, 1.25)
     assert sum(spread("bias", np.zeros(3)).counts) == 3
+
+
+# Gradients
+
+BATCH = """
+version: 1
+data: {source: digits, split: {validation: 0.2}}
+network: [{dense: {units: 9, activation: tanh}}, {dropout: 0.4}, batch_norm, {dense: {units: 5, activation: relu}}]
+train: {class_weights: {"3": 5.0}, l2: 0.1}
+"""
+
+
+def slope(weights: Weights, made: assembly.Assembly, data: nn.Data, name: str, place: tuple[int, ...]) -> float:
+    """The central difference of the mean loss by one number, in float64."""
+    parameters = nn.FlatBuffer(weights.parameters.shapes, flat=weights.parameters.flat.astype(np.float64))
+    targets, losses = made.plan.loss.targets(data.labels, made.plan.outputs), []
+    for step in (1e-5, -2e-5):
+        parameters.views[name][place] += step
+        outputs, _ = made.plan.network.forward(parameters, data.inputs(data.features).astype(np.float64))
+        losses.append(float(made.plan.loss.value(outputs, targets, weights=data.weights)))
+    return (losses[0] - losses[1]) / 2e-5
+
+
+def test_a_gradient_is_the_slope_of_the_loss_of_the_network_as_it_answers():
+    weights, dataset = trained(BATCH)
+    made = assembly.assemble(weights.spec, dataset, weights)
+    data = made.train.take(np.arange(100))
+    kept = weights.parameters.flat.tobytes()
+    found = nn.gradient(made.plan, weights.parameters, data)
+    for name, place in (("1.dense.weight", (20, 3)), ("3.batch_norm.scale", (2,)), ("5.dense.bias", (4,))):
+        assert found.views[name][place] == pytest.approx(slope(weights, made, data, name, place), rel=1e-2, abs=1e-6)
+    assert not found.views["3.batch_norm.mean"].any()
+    assert weights.parameters.flat.tobytes() == kept  # no statistic has moved
+
+
+def test_without_noise_it_is_the_gradient_that_training_takes():
+    weights, dataset = trained(DENSE)
+    made = assembly.assemble(weights.spec, dataset, weights)
+    data, state = made.train.take(np.arange(made.plan.batch_size)), nn.State.start(made.plan)
+    np.copyto(state.parameters.flat, weights.parameters.flat)
+    loop = Loop(made.plan, state, data)
+    loop.differentiate(next(minibatches(data, loop.targets, loop.labels, np.arange(len(data)), len(data))))
+    np.testing.assert_allclose(nn.gradient(made.plan, weights.parameters, data).flat, loop.gradients.flat, atol=1e-7)
+
+
+KINDS = {
+    "iris": ["[{dense: {units: 4, activation: relu}}, layer_norm]", "[{residual: {layers: [dense: {units: 4}]}}]"],
+    "digits": [
+        "[{conv2d: {units: 3, size: 3, activation: relu}}, max_pool, batch_norm, flatten]",
+        "[{conv2d: {units: 2, size: 3}}, {activation: tanh}, average_pool, global_average_pool]",
+        "[{conv1d: {units: 3, size: 3}}, {reshape: {shape: [18]}}, {dropout: 0.2}]",
+        "[{embedding: {vocabulary: 17, units: 2}}, flatten]",
+    ],
+}
+
+
+def test_every_layer_and_every_loss_has_gradients_to_look_at():
+    specs = [f"{{version: 1, data: {{source: {source}, scale: none}}, network: {network}}}"
+             for source, networks in KINDS.items() for network in networks]  # fmt: skip
+    used = {kind for kind in nn.LAYERS if any(kind in spec for spec in specs)}
+    assert used == set(nn.LAYERS)
+    plain = "{{version: 1, data: {{source: {}}}, network: [{{dense: {{units: 3, activation: tanh}}}}], loss: {}}}"
+    specs += [
+        plain.format("breast_cancer" if "classification" in loss.tasks else "diabetes", name)
+        for name, loss in nn.LOSSES.items()
+    ]
+    for text in specs:
+        weights, dataset = untrained(text)
+        found = gradients(weights, assembly.assemble(weights.spec, dataset, weights))
+        assert found.spreads, text
+        assert found.still == (), text
+        assert all(sum(each.counts) + each.strange == np.prod(each.shape) for each in found.spreads)
+
+
+DEEP = """
+version: 1
+data: {source: iris}
+network: [{dense: {units: 4, activation: relu}}, {dense: {units: 4, activation: relu}}]
+"""
+
+
+def test_a_dead_layer_is_told_and_so_are_those_below_it_and_a_frozen_one_is_not_dead():
+    weights, dataset = untrained(DEEP)
+    weights.parameters.views["2.dense.weight"][...] = 0
+    weights.parameters.views["2.dense.bias"][...] = -1
+    found = gradients(weights, assembly.assemble(weights.spec, dataset, weights))
+    assert found.still == ("1.dense", "2.dense")
+    assert (
+        still_words(found) == "Dead: 1.dense and 2.dense get no gradient from any of these rows, and so learn nothing."
+    )
+    assert histogram(found.spreads[0]).words.endswith("all 0")
+    weights, dataset = untrained(DEEP, ["train.freeze=[1]"])
+    found = gradients(weights, assembly.assemble(weights.spec, dataset, weights))
+    assert (found.still, found.frozen) == ((), ("1.dense",))
+    assert {each.name.partition(".")[0] for each in found.spreads} == {"2", "3"}
+    assert "Frozen, and so left out: 1.dense." in gradient_words(found)
+
+
+def test_gradients_are_of_a_bounded_number_of_rows_the_same_each_time(dense, monkeypatch):
+    weights, dataset = dense
+    made = assembly.assemble(weights.spec, dataset, weights)
+    found = gradients(weights, made)
+    assert (found.rows, found.of) == (GRADIENT_ROWS, len(made.train))
+    assert found == gradients(weights, made)
+    assert f"512 of its {len(made.train):,} training rows, drawn by its seed" in gradient_words(found)
+
+
+def test_a_spread_of_what_is_hardly_a_number_is_a_spread_nonetheless():
+    assert sum(spread("tiny", np.array([0, 1e-45, 3e-44], np.float32)).counts) == 3
+    found = spread("strange", np.array([1.0, np.nan, -np.inf, 0.0], np.float32))
+    assert (sum(found.counts), found.strange, found.zeros) == (2, 2, 1)
+    assert sum(spread("none", np.full(3, np.nan)).counts) == 0
+    assert histogram(spread("none", np.full(3, np.nan))).words.endswith("100 % are not finite")

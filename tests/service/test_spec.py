@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nn import Conv2d, MaxPool, Reshape
 from service import datasets
 from service.assembly import outline
-from service.spec import Spec, SpecError, load, parse
+from service.spec import Spec, SpecError, json_schema, load, parse
 from service.spec.schema import memory_bytes
 
 MINIMAL = "version: 1\ndata: {source: iris}\nnetwork:\n  - dense: {units: 16, activation: relu}\n"
@@ -299,6 +299,12 @@ def test_any_stored_document_is_a_spec_or_an_error(change):
 )
 def test_an_amount_of_memory_is_read_with_its_unit(amount, count):
     assert memory_bytes(parse(f"{MINIMAL}limits: {{memory: {amount}}}\n", "s.yaml").limits.memory) == count
+
+
+def test_no_limits_may_be_said_in_so_many_words():
+    assert parse(f"{MINIMAL}limits: null\n", "s.yaml") == parse(MINIMAL, "s.yaml")
+    assert parse(f"{MINIMAL}limits: {{seconds: 5}}\n", "s.yaml", ["limits=null"]).limits.seconds is None
+    assert {"type": "null"} in json_schema()["properties"]["limits"]["anyOf"]
 
 
 @pytest.mark.parametrize("amount", ["2", 2, "2 GIB", "GiB", "-1 GiB", "1e3 MiB", "0 GiB", "2 GiB or so", "２ GiB"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, null, select, update
 
 from service.roles import Role
 from service.store import access
-from service.store.access import KeyInWork, KeyTaken, NoSuchToken, TokenNameTaken
+from service.store.access import KeyTaken, NoSuchToken, TokenNameTaken
 from service.store.clock import after
 from service.store.tables import Answer, Login, Token
 
@@ -60,19 +60,21 @@ def test_a_login_ends_with_itself_its_time_its_token_or_the_tokens_time(yard):
     assert yard.ask(access.logged_in, "x" * 64).name == "bob"
 
 
-def test_a_request_with_a_key_is_begun_once_and_answered_again_for_a_day(yard):
-    assert yard.do(access.begin, "ada", "k", "r" * 64) is None
-    with pytest.raises(KeyInWork):
-        yard.do(access.begin, "ada", "k", "r" * 64)
+def test_an_answer_is_kept_once_for_each_key_and_told_for_a_day(yard):
+    ada = "ada", "k", "r" * 64
+    assert yard.ask(access.answered, *ada) is None
+    assert yard.do(access.answer, *ada, {"runs": [1]})
+    assert not yard.do(access.answer, *ada, {"runs": [2]})
+    assert yard.ask(access.answered, *ada) == {"runs": [1]}
     with pytest.raises(KeyTaken):
-        yard.do(access.begin, "ada", "k", "s" * 64)
-    assert yard.do(access.begin, "bob", "k", "s" * 64) is None  # another's keys are his own
-    yard.do(access.end, "ada", "k", {"runs": [1]})
-    assert yard.do(access.begin, "ada", "k", "r" * 64) == {"runs": [1]}
-    with pytest.raises(KeyTaken):
-        yard.do(access.begin, "ada", "k", "s" * 64)
-    yard.do(access.forget, "bob", "k")
-    assert yard.do(access.begin, "bob", "k", "t" * 64) is None
+        yard.ask(access.answered, "ada", "k", "s" * 64)
+    assert yard.do(access.answer, "bob", "k", "s" * 64, {"runs": [3]})  # another's keys are his own
+    yard.do(access.reword, "ada", "k", {"runs": [1], "notes": ["later"]})
+    assert yard.ask(access.answered, *ada) == {"runs": [1], "notes": ["later"]}
     yard.do(lambda session: session.execute(update(Answer).values(created=after(-access.ANSWER_SECONDS - 1))))
-    assert yard.do(access.begin, "ada", "k", "u" * 64) is None
+    assert yard.ask(access.answered, *ada) is None
+    assert yard.do(access.answer, *ada, {"runs": [4]})
     assert count(yard, Answer) == 1
+    yard.do(lambda session: session.execute(update(Answer).values(body=null())))  # as early versions were broken off
+    assert yard.ask(access.answered, *ada) is None
+    assert yard.do(access.answer, *ada, {"runs": [5]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -366,3 +367,6 @@ def test_without_a_terminal_it_is_printed_once(there):
     assert "q quit" not in done.stdout
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+    seen = json.loads(there.cli("top", "--json").stdout)
+    assert seen["queues"]["night"]["waiting"] == 1
+    assert [run["state"] for run in seen["failed"]] == ["failed"]

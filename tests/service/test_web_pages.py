@@ -97,21 +97,32 @@ def test_the_table_takes_the_expressions_of_the_command_line(browser: httpx.Clie
 
 
 def test_chosen_columns_are_the_fields_that_were_asked_for(browser: httpx.Client):
-    page = text(browser.get("/runs", params={"columns": "id, optimizer, seed", "where": "id = 1"}).text)
-    assert "Run id optimizer seed 1 1 adam" in page
+    page = text(browser.get("/runs", params={"columns": "id, tags, seed", "where": "id = 1"}).text)
+    assert "Run id tags seed 1 1 try" in page
     assert "there is no field" in text(browser.get("/runs", params={"columns": "optimiser"}).text)
 
 
-def test_pages_of_the_table_follow_each_other_without_a_gap(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("sort", ["id asc", "finished", "finished&where=id > 0"])  # two have not finished
+def test_pages_of_the_table_follow_each_other_without_a_gap_and_lead_back(
+    browser: httpx.Client, monkeypatch: pytest.MonkeyPatch, sort: str
+):
     monkeypatch.setattr("service.web.pages.runs.PAGE", 2)
-    seen, link = [], "/runs?sort=id+asc&select=3"
-    while link:
-        page = browser.get(link).text
-        seen += re.findall(r'<tr data-key="(\d+)"', page)
-        found = re.search(r'id="next" href="([^"]*)"', page)
-        link = found[1].replace("&amp;", "&") if found else ""
-        assert not found or "select=3" in link
-    assert seen == ["1", "2", "3", "4", "5"]
+
+    def walk(link: str, name: str) -> list[list[str]]:
+        seen = []
+        while link and len(seen) < 5:
+            page = browser.get(link).text
+            seen.append(re.findall(r'<tr data-key="(\d+)"', page))
+            found = re.search(f'id="{name}" href="([^"]*)"', page)
+            link = found[1].replace("&amp;", "&") if found else ""
+            assert not found or "select=3" in link
+        return seen
+
+    there = walk(f"/runs?sort={sort}&select=3", "next")
+    assert [len(page) for page in there] == [2, 2, 1]
+    assert sorted(run for page in there for run in page) == ["1", "2", "3", "4", "5"]
+    assert walk(f"/runs?sort={sort}&select=3&after={there[1][-1]}", "previous") == there[::-1]
+    assert walk(f"/runs?sort={sort}&before={there[0][1]}", "previous") == there[:1]  # the first page, made whole
 
 
 def test_a_click_on_a_head_turns_its_order_round_and_then_leaves_it(browser: httpx.Client):
@@ -153,6 +164,8 @@ def test_inside_shows_what_a_network_confuses_and_how_its_weights_are_spread(bro
     assert "Confusion" in page
     assert "1.dense.weight" in page
     assert page.count("<svg") > 3
+    assert 'aria-label="gradient of 1.dense.weight: mean' in page
+    assert "training rows, by the weights as they were kept" in page
     refused = browser.get("/runs/5/inside")
     assert refused.status_code == 409
     assert "run 5 is queued and has no weights" in refused.text

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import context
+from service.cli.context import JsonOption
+from service.cli.output import print_json
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -19,12 +21,18 @@ PAGE = 100  # columns, where there is no terminal
 def top(
     interval: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print it once, as without a terminal.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Watch the yard on one screen: slots, queues, what trains, what ended; q quits, ? explains the keys.
 
     Example: trainyard top
     """
     client = context.client()
+    if json:
+        glance = client.glance()
+        waiting = {name: {"waiting": number, "oldest_seconds": age} for name, (number, age) in glance.queues.items()}
+        print_json(glance.json() | {"queues": waiting})
+        return
     if once or not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
         _print(client)
         return

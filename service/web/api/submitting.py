@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Header, Request, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from sqlalchemy.orm import Session
 
+from service.batch import Beside
 from service.client import Client
 from service.errors import InputError
 from service.roles import Role
@@ -126,7 +128,9 @@ def _add_submit(api: APIRouter, client: Client) -> None:
     )  # fmt: skip
     def submit(asked: Submission, request: Request, response: Response, key: Key = None) -> dict[str, Any]:
         """Queue a run of the spec, or several: all or none."""
-        return _once(client, request, response, key, [asked.model_dump_json()], lambda: _submit(client, asked))
+        return _once(
+            client, request, response, key, [asked.model_dump_json()], lambda beside: _submit(client, asked, beside)
+        )
 
     @api.post(
         "/runs/with-data", operation_id="submit_with_data", response_model=Submitted, status_code=201,
@@ -145,7 +149,9 @@ def _add_submit(api: APIRouter, client: Client) -> None:
             hashes = [_keep(file, Path(folder)) for file in files]
             names = [file.filename or "" for file in files]
             told = [asked.model_dump_json(), *names, *hashes]
-            return _once(client, request, response, key, told, lambda: _submit(client, asked, Path(folder), names))
+            return _once(
+                client, request, response, key, told, lambda beside: _submit(client, asked, beside, Path(folder), names)
+            )  # fmt: skip
 
 
 def _add_again(api: APIRouter, client: Client) -> None:
@@ -172,7 +178,9 @@ def _text(spec: str | dict[str, JsonValue]) -> str:
     return spec if isinstance(spec, str) else json.dumps(spec)
 
 
-def _submit(client: Client, asked: Submission, folder: Path | None = None, files: Sequence[str] = ()) -> dict[str, Any]:
+def _submit(
+    client: Client, asked: Submission, beside: Beside | None, folder: Path | None = None, files: Sequence[str] = ()
+) -> dict[str, Any]:
     from service.datasets.sent import load_sent
     from service.spec import Specs
 
@@ -181,8 +189,9 @@ def _submit(client: Client, asked: Submission, folder: Path | None = None, files
         raise TooManyRuns(len(specs))
     noting, notes = client.noting()
     numbers = noting.submit_many(
-        specs, queue=asked.queue, priority=asked.priority, tags=asked.tags, data=lambda spec: load_sent(spec, files)
-    )
+        specs, queue=asked.queue, priority=asked.priority, tags=asked.tags, data=lambda spec: load_sent(spec, files),
+        beside=beside,
+    )  # fmt: skip
     return {"runs": numbers, "notes": notes}
 
 
@@ -208,26 +217,45 @@ def _keep(file: UploadFile, folder: Path) -> str:
     return digest.hexdigest()
 
 
+class AnsweredMeanwhile(Exception):
+    """The same request came twice at once, and the other one was quicker; what this one stored is rolled back."""
+
+
 def _once(
     client: Client, request: Request, response: Response, key: str | None, asked: Sequence[str],
-    work: Callable[[], dict[str, Any]],
+    work: Callable[[Beside | None], dict[str, Any]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Do what is asked; with a key that came before, answer as then."""
+    """Do what is asked; with a key that came before, answer as then.
+
+    The answer is stored with the runs that it tells of, so that whenever the yard dies a retry finds both or neither.
+    What is known only afterwards (that the broker is away) is added to it.
+    """
     if key is None:
-        return work()
+        return work(None)
     who = caller_of(request).name or ""
     request_sha256 = hashlib.sha256("\0".join([request.url.path, *asked]).encode()).hexdigest()
-    with client.database.write() as session:
-        known = access.begin(session, who, key, request_sha256)
-    if known is not None:
+
+    def known() -> dict[str, Any] | None:
+        with client.database.read() as session:
+            found = access.answered(session, who, key, request_sha256)
+        if found is None:
+            return None
         response.headers["Idempotent-Replayed"] = "true"
-        return dict(known)
+        return dict(found)
+
+    def keep(session: Session, numbers: list[int]) -> None:
+        if not access.answer(session, who, key, request_sha256, {"runs": numbers, "notes": []}):
+            raise AnsweredMeanwhile
+
+    if (before := known()) is not None:
+        return before
     try:
-        answer = work()
-    except BaseException:
+        answer = work(keep)
+    except AnsweredMeanwhile:
+        found = known()
+        assert found is not None
+        return found
+    if answer["notes"]:
         with client.database.write() as session:
-            access.forget(session, who, key)
-        raise
-    with client.database.write() as session:
-        access.end(session, who, key, answer)
+            access.reword(session, who, key, answer)
     return answer

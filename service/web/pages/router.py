@@ -23,7 +23,8 @@ from service.web.pages import compare, datasets, inside, overview, run, runs, wo
 
 STATIC = Path(__file__).parents[1] / "static"
 FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml", "theme.js": "text/javascript"} | {
-    f"{name}.js": "text/javascript" for name in ("page", "live", "morph", "charts", "actions", "selection", "later")
+    f"{name}.js": "text/javascript"
+    for name in ("page", "live", "morph", "charts", "actions", "editing", "selection", "later", "send")
 }
 MOST_RUNS = 2**31 - 1
 LONGEST = 2000  # characters of an expression
@@ -79,9 +80,10 @@ def add_pages(app: FastAPI, client: Client) -> Pages:
         sort: Text = "",
         columns: Text = "",
         after: Annotated[int | None, Query(ge=0, le=MOST_RUNS)] = None,
+        before: Annotated[int | None, Query(ge=0, le=MOST_RUNS)] = None,
         select: Annotated[str, Query(max_length=LONGEST)] = "",
     ) -> Response:
-        return pages.show(request, "runs.html", runs.values(client, where, sort, columns, after, select))
+        return pages.show(request, "runs.html", runs.values(client, where, sort, columns, after, before, select))
 
     @app.get("/runs/{run_id}", response_class=HTMLResponse, include_in_schema=False)
     def show_run(request: Request, run_id: int) -> Response:

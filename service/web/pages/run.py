@@ -13,6 +13,7 @@ import yaml
 
 from nn.metrics import base_name
 from service.client import Client
+from service.client.acting import LONGEST_NOTE
 from service.display import age, duration, judged_by, lasted, measured_by, number
 from service.errors import TrainyardError
 from service.inspection import Layers
@@ -72,6 +73,7 @@ def values(client: Client, run_id: int) -> dict[str, Any]:
         "parents": parents(client, run),
         "edits": [(age(edit.at), edit) for edit in reversed(client.edits(run_id))],
         "metrics": [(name, number(m.last), number(m.best), m.best_epoch) for name, m in run.metrics.items()],
+        "longest_note": LONGEST_NOTE,
         "has_weights": run.weights_sha256 is not None,
     }
 

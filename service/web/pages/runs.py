@@ -12,6 +12,7 @@ from service.client import Client
 from service.display import age, measured_by, number
 from service.errors import InputError
 from service.store.database import SchemaMismatch
+from service.store.records import RunRecord
 from service.web.pages.rows import rows
 
 PAGE = 50
@@ -29,16 +30,23 @@ class Head:
     number: bool = False
 
 
-def values(client: Client, where: str, sort: str, columns: str, after: int | None, select: str) -> dict[str, Any]:
+def values(
+    client: Client,
+    where: str,
+    sort: str,
+    columns: str,
+    after: int | None = None,
+    before: int | None = None,
+    select: str = "",
+) -> dict[str, Any]:
     asked = {"where": where.strip(), "sort": sort.strip(), "columns": columns.strip()}
     selected = _numbers(select)
     page: dict[str, Any] = {
-        **asked, "after": after, "selected": selected, "error": None, "rows": [], "cells": None, "heads": [],
-        "next": None, "first": address(asked) if after is not None else None, "cleared": address({}),
+        **asked, "selected": selected, "error": None, "rows": [], "cells": None, "heads": [], "next": None,
+        "previous": None, "first": address(asked | {"select": select}) if {after, before} != {None} else None,
     }  # fmt: skip
     try:
-        found = client.runs(asked["where"] or None, sort=asked["sort"] or None, after=after, limit=PAGE + 1)
-        shown, more = found[:PAGE], len(found) > PAGE
+        shown, earlier, later = _page(client, asked, after, before)
         cells = client.values([run.id for run in shown], asked["columns"]) if asked["columns"] else None
     except SchemaMismatch:
         raise  # which is no fault of the expression
@@ -48,8 +56,25 @@ def values(client: Client, where: str, sort: str, columns: str, after: int | Non
     page["heads"] = _plain_heads(asked, metric) if cells is None else _chosen_heads(asked, cells)
     page["rows"] = rows(client, shown)
     page["cells"] = None if cells is None else [[shown_value(value) for value in row.values()] for row in cells]
-    page["next"] = address(asked | {"after": shown[-1].id, "select": select}) if more else None
+    if shown and earlier:
+        page["previous"] = address(asked | {"before": shown[0].id, "select": select})
+    if shown and later:
+        page["next"] = address(asked | {"after": shown[-1].id, "select": select})
     return page
+
+
+def _page(
+    client: Client, asked: Mapping[str, str], after: int | None, before: int | None
+) -> tuple[list[RunRecord], bool, bool]:
+    """The runs of the page, and whether there may be some before them and some behind."""
+    where, sort = asked["where"] or None, asked["sort"] or None
+    if before is not None:
+        found = client.runs(where, sort=sort, before=before, limit=PAGE + 1)
+        if len(found) >= PAGE:
+            return found[-PAGE:], len(found) > PAGE, True
+        after = None  # the first page, made whole
+    found = client.runs(where, sort=sort, after=after, limit=PAGE + 1)
+    return found[:PAGE], after is not None, len(found) > PAGE
 
 
 def address(parameters: Mapping[str, Any]) -> str:
@@ -102,6 +127,8 @@ def shown_value(value: Any) -> tuple[str, bool]:
             return str(value), True
         case float():
             return number(value), True
+        case list():
+            return " ".join(map(str, value)) or "-", False
     return " ".join(str(value).split()), False
 
 

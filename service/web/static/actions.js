@@ -1,5 +1,5 @@
 // Whatever changes something asks once, says what it will do, and then tells what really happened.
-const { root, csrf } = document.documentElement.dataset;
+import { send } from "./send.js";
 
 const SHOWN = 5;  // refusals in words
 
@@ -60,24 +60,12 @@ function ask(dialog, { action, what, targets, number }) {
 async function tell(action, what, names, number) {
   try {
     if (what === "worker")
-      return sentence(await post(`workers/${encodeURIComponent(names[0])}/${action}`, action === "scale" ? { slots: number } : {}));
-    return states(await post(`runs/${action}`, { runs: names.map(Number) }));
+      return sentence(await send("POST", `workers/${encodeURIComponent(names[0])}/${action}`, action === "scale" ? { slots: number } : {}));
+    return states(await send("POST", `runs/${action}`, { runs: names.map(Number) }));
   } catch (error) { return error.message; }
 }
 
 const sentence = (answer) => answer.sentence[0].toUpperCase() + answer.sentence.slice(1) + ".";
-
-async function post(path, body) {
-  let answer;
-  try {
-    answer = await fetch(`${root}/api/v1/${path}`, {
-      method: "POST", headers: { "Content-Type": "application/json", "X-CSRF-Token": csrf ?? "" }, body: JSON.stringify(body),
-    });
-  } catch { throw new Error("The yard did not answer; nobody knows whether it heard."); }
-  const document = answer.headers.get("Content-Type")?.includes("json") ? await answer.json() : {};
-  if (!answer.ok) throw new Error(document.detail ?? document.title ?? `The yard refused it (${answer.status}).`);
-  return document;
-}
 
 function states({ runs, counts, notes }) {
   if (runs.length === 1 && runs[0].state) return [`Run ${runs[0].id} is ${runs[0].state} now.`, ...notes].join("\n");

@@ -1,6 +1,7 @@
 // What every page does: the theme, live news, and whatever of its parts need a script.
 import { actOn } from "./actions.js";
 import { readOff } from "./charts.js";
+import { edit } from "./editing.js";
 import { fetchLater } from "./later.js";
 import { follow } from "./live.js";
 import { keepSelection } from "./selection.js";
@@ -24,5 +25,6 @@ theme(document.getElementById("theme"));
 readOff(document);
 actOn(document);
 keepSelection(document.getElementById("chosen"));
+edit(document.getElementById("editing"));
 fetchLater(document.querySelector("[data-later]"));
 if (document.querySelector("[data-live]")) follow(document.getElementById("live"));
