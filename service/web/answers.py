@@ -5,7 +5,8 @@ made. Who asks for the same while it is being made waits for it. Everything is f
 for nobody else, whenever somebody changes something through this process, before that person hears that it is done; and
 whenever those who follow the events are told that something has changed, before they are told. So whoever acts sees
 what became of it, and whoever looks because of an event sees what it was about. What other processes change, workers
-and the command line, is seen once the answer is too old. A request with `Cache-Control: no-cache` is answered anew.
+and the command line, is seen once the answer is too old. A request with `Cache-Control: no-cache` is answered anew, and
+so is one by which a person reloads a page.
 
 An answer is kept for those with the same name, role and login alone, for each gate has let them in before. Errors,
 streams, files and whatever concerns tokens are never kept.
@@ -28,6 +29,7 @@ MOST = 16 * 2**20  # bytes of all
 OVERHEAD = 2_000  # bytes that an answer takes beside its body, about
 NEVER = (*OPEN, *METRICS)
 NEVER_BELOW = (STATIC, "/api/v1/events", "/api/v1/tokens", "/api/v1/caller")
+ANEW = (b"no-cache", b"no-store", b"max-age=0")  # the last is what a browser sends when somebody reloads a page
 SHARED = (b"text/html", b"application/json", b"application/problem+json")
 
 Key = tuple[object, ...]
@@ -143,7 +145,7 @@ def _key(scope: Scope) -> tuple[Key, bool]:
         elif name == b"host":
             host = value
         elif name == b"cache-control":
-            anew = b"no-cache" in value or b"no-store" in value
+            anew = any(word in value for word in ANEW)
     caller: Caller | None = scope[CALLER]
     who = None if caller is None else (caller.role, caller.name, caller.csrf)
     return (scope["path"], scope["query_string"], accept, host, scope.get("root_path", ""), who), anew
