@@ -46,7 +46,7 @@ class _Answer:
 
 
 class Answers:
-    """Answers what has just been answered, as ASGI middleware inside of the gate. Everything is on the server's loop."""
+    """What has just been answered, as ASGI middleware inside of the gate. All of it happens on the server's loop."""
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
         self._app, self._clock = app, clock
@@ -89,7 +89,7 @@ class Answers:
             await self._app(scope, receive, send)
         else:
             for message in known.whole:
-                await send(message.copy())  # what stands before us adds headers
+                await send({**message})  # what stands before us adds headers
 
     async def _make(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         made = _Answer(self._clock())
@@ -102,7 +102,7 @@ class Answers:
             if message["type"] == "http.response.start":
                 start = message if _may_be_shared(message) else None
             elif start is not None and not made.ready.is_set() and not message.get("more_body"):
-                made.whole = start.copy(), message
+                made.whole = {**start}, message
             if start is None or message["type"] == "http.response.body":
                 self._made(key, made)
             await send(message)

@@ -171,7 +171,8 @@ def test_who_asks_otherwise_gets_another_answer(asking, other):
     "page",
     [
         Page(status=404), Page(status=503), Page(pieces=2), Page(text="x" * (LARGEST + 1)),
-        Page(headers={b"content-type": b"text/event-stream"}), Page(headers={b"content-type": b"application/octet-stream"}),
+        Page(headers={b"content-type": b"text/event-stream"}),
+        Page(headers={b"content-type": b"application/octet-stream"}),
         Page(headers=HTML | {b"set-cookie": b"trainyard=secret"}),
     ],
     ids=["404", "503", "pieces", "large", "events", "file", "cookie"],
