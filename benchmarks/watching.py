@@ -55,6 +55,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 PAINTED = """() => new Promise((told) => new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (entry.name === "first-contentful-paint") told(entry.startTime);
 }).observe({ type: "paint", buffered: true }))"""
+DEBUG=1
 UNCLEAR = 0.01  # a share of which the standard error is larger says nothing about 3 %
 
 
@@ -81,11 +82,13 @@ def yard_with_history(runs: int, slots: int, database_url: str = "") -> Iterator
 
 @dataclass(frozen=True)
 class Phase:
-    """Some seconds of training, of which `pace` counts epochs a second. `web`, `generator`: CPU seconds a second."""
+    """Some seconds of training, of which `pace` counts epochs a second. `web`, `slots` (with what else the yard has),
+    `generator`: CPU seconds a second."""
 
     kind: str
     pace: float
     web: float
+    slots: float
     generator: float = 0.0
     waits: Sequence[float] = ()
     errors: int = 0
@@ -115,17 +118,18 @@ class Scene:
         }
 
     def phase(self, kind: str, seconds: float, job: Mapping[str, Any] | None = None) -> Phase:
-        epochs, web, began = yards.epochs_trained(self._folder), self._web(), time.perf_counter()
+        epochs, (web, slots), began = yards.epochs_trained(self._folder), self._cpu(), time.perf_counter()
         if job is None:
             time.sleep(seconds)
         else:
             place = {"host": self._url.hostname, "port": self._url.port}
             answer = self._ask({**job, **place, "rate": RATE, "seconds": seconds, "connections": CONNECTIONS})
         passed = time.perf_counter() - began
-        pace, cpu = (yards.epochs_trained(self._folder) - epochs) / passed, (self._web() - web) / passed
+        pace, (web_after, slots_after) = (yards.epochs_trained(self._folder) - epochs) / passed, self._cpu()
+        taken = (web_after - web) / passed, (slots_after - slots) / passed
         if job is None:
-            return Phase(kind, pace, cpu)
-        return Phase(kind, pace, cpu, answer["cpu"] / passed, answer["waits"], answer["errors"])
+            return Phase(kind, pace, *taken)
+        return Phase(kind, pace, *taken, answer["cpu"] / passed, answer["waits"], answer["errors"])
 
     def _ask(self, job: Mapping[str, Any]) -> Any:
         assert self._generator.stdin is not None
@@ -134,8 +138,11 @@ class Scene:
         self._generator.stdin.flush()
         return json.loads(self._generator.stdout.readline())
 
-    def _web(self) -> float:
-        return yards.cpu_seconds(self._folder)[self._pid]
+    def _cpu(self) -> tuple[float, float]:
+        """CPU seconds so far of the process that serves, and of all others of the yard."""
+        found = yards.cpu_seconds(self._folder)
+        web = found.pop(self._pid)
+        return web, sum(found.values())
 
 
 @contextmanager
@@ -162,6 +169,8 @@ def load(client: Client, pairs: int, seconds: float) -> tuple[str, list[Budget]]
             for kind, job in jobs.items():
                 phases += [scene.phase(kind, seconds, job), scene.phase("quiet", seconds)]
         client.cancel_all("state = running")
+    if DEBUG:
+        for p in phases: print(p.kind, round(p.pace,2), "web", round(p.web,3), "slots", round(p.slots,3), "gen", round(p.generator,3), "epochs per slot cpu", round(p.pace/p.slots,3))
     rows, budgets = [], []
     for kind in jobs:
         row, found = _loaded(kind, phases)
