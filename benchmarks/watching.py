@@ -55,7 +55,6 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 PAINTED = """() => new Promise((told) => new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (entry.name === "first-contentful-paint") told(entry.startTime);
 }).observe({ type: "paint", buffered: true }))"""
-DEBUG=1
 UNCLEAR = 0.01  # a share of which the standard error is larger says nothing about 3 %
 
 
@@ -92,6 +91,10 @@ class Phase:
     generator: float = 0.0
     waits: Sequence[float] = ()
     errors: int = 0
+
+    def __str__(self) -> str:
+        cpu = f"CPU seconds a second: slots {self.slots:.2f}, web {self.web:.3f}, generator {self.generator:.3f}"
+        return f"{self.kind}: {self.pace:.1f} epochs a second; {cpu}"
 
 
 class Scene:
@@ -168,9 +171,8 @@ def load(client: Client, pairs: int, seconds: float) -> tuple[str, list[Budget]]
         for _ in range(pairs):
             for kind, job in jobs.items():
                 phases += [scene.phase(kind, seconds, job), scene.phase("quiet", seconds)]
+                print(*phases[-2:], sep="\n", file=sys.stderr)
         client.cancel_all("state = running")
-    if DEBUG:
-        for p in phases: print(p.kind, round(p.pace,2), "web", round(p.web,3), "slots", round(p.slots,3), "gen", round(p.generator,3), "epochs per slot cpu", round(p.pace/p.slots,3))
     rows, budgets = [], []
     for kind in jobs:
         row, found = _loaded(kind, phases)
@@ -180,9 +182,9 @@ def load(client: Client, pairs: int, seconds: float) -> tuple[str, list[Budget]]
     noise = statistics.stdev(phase.pace for phase in quiet) / statistics.fmean(phase.pace for phase in quiet)
     head = ["", ">p50", ">p95", ">p99", ">max", ">errors", ">web, ms CPU each", ">web", ">generator", ">slower"]
     text = (
-        f"{RATE:g} requests a second over {CONNECTIONS} connections, half of them for the list and half for one of the "
-        f"{SLOTS} runs that train on {CORES} cores; {pairs} phases of {seconds:g} s of each kind, every one between two "
-        "without requests. Times in ms from when a request was due until its answer was whole. Web and generator: "
+        f"{RATE:g} requests a second over {CONNECTIONS} connections, half of them for the list and half for one of "
+        f"the {SLOTS} runs that train on {CORES} cores; {pairs} phases of {seconds:g} s of each kind, every one "
+        "between two without requests. Times in ms from when a request was due until its answer was whole. Web and generator: "
         "their CPU seconds as a share of what the cores have, without what the web process needs in the quiet phases. "
         "Slower: epochs a second of all slots, beside the mean of the quiet phases before and after, raw, with the "
         "standard error of its mean; so it holds what the generator takes as well."
@@ -247,8 +249,8 @@ def paint(client: Client, loads: int, runs: int) -> tuple[str, list[Budget]]:
     rows = [[name, f"{1000 * quantile(found, 0.5):.0f}", f"{1000 * max(found):.0f}"]
             for name, found in (("the page has come", answers), ("first contentful paint", times))]  # fmt: skip
     text = (
-        f"The overview of an idle yard with {runs:,} runs in its history, on SQLite, in Chromium: {loads} loads, each in "
-        "a new context without anything cached, and of a page that is made anew; ms from the beginning of the "
+        f"The overview of an idle yard with {runs:,} runs in its history, on SQLite, in Chromium: {loads} loads, each "
+        "in a new context without anything cached, and of a page that is made anew; ms from the beginning of the "
         "navigation."
     )
     slow = max(times)
