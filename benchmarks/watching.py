@@ -184,8 +184,9 @@ def load(client: Client, pairs: int, seconds: float) -> tuple[str, list[Budget]]
     text = (
         f"{RATE:g} requests a second over {CONNECTIONS} connections, half of them for the list and half for one of "
         f"the {SLOTS} runs that train on {CORES} cores; {pairs} phases of {seconds:g} s of each kind, every one "
-        "between two without requests. Times in ms from when a request was due until its answer was whole. Web and generator: "
-        "their CPU seconds as a share of what the cores have, without what the web process needs in the quiet phases. "
+        "between two without requests. Times in ms from when a request was due until its answer was whole. Web and "
+        "generator: their CPU seconds as a share of what the cores have, without what the web process needs in the quiet "
+        "phases. "
         "Slower: epochs a second of all slots, beside the mean of the quiet phases before and after, raw, with the "
         "standard error of its mean; so it holds what the generator takes as well."
     )
