@@ -185,10 +185,9 @@ def load(client: Client, pairs: int, seconds: float) -> tuple[str, list[Budget]]
         f"{RATE:g} requests a second over {CONNECTIONS} connections, half of them for the list and half for one of "
         f"the {SLOTS} runs that train on {CORES} cores; {pairs} phases of {seconds:g} s of each kind, every one "
         "between two without requests. Times in ms from when a request was due until its answer was whole. Web and "
-        "generator: their CPU seconds as a share of what the cores have, without what the web process needs in the quiet "
-        "phases. "
-        "Slower: epochs a second of all slots, beside the mean of the quiet phases before and after, raw, with the "
-        "standard error of its mean; so it holds what the generator takes as well."
+        "generator: their CPU seconds as a share of what the cores have, without what the web process needs in the "
+        "quiet phases. Slower: epochs a second of all slots, beside the mean of the quiet phases before and after, "
+        "raw, with the standard error of its mean; so it holds what the generator takes as well."
     )
     after = (
         f"In the quiet phases the web process took {100 * _mean(quiet, 'web') / CORES:.1f} % of the cores, and the "

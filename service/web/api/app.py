@@ -31,7 +31,7 @@ SCHEMES = {
 
 
 def api_app(
-    client: Client, welcome: Callable[[Request], Awaitable[bool]], before_telling: Callable[[], None]
+    client: Client, welcome: Callable[[Request], Awaitable[bool]], before_telling: Callable[[], None] = lambda: None
 ) -> FastAPI:
     """`welcome` says of a request that is still being answered whether it would still be let in; `before_telling` is
     called whenever those who follow the events are about to hear of something."""
