@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; 
 	command -v $$p >/dev/null && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test test-slow check docs boards screenshots bench-training bench-service bench-history bench-writers chaos chaos-short clean
+.PHONY: demo test test-slow check docs boards screenshots bench-training bench-service bench-history bench-watching bench-writers chaos chaos-short clean
 
 demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
@@ -40,6 +40,9 @@ bench-service: .venv/dev  ## latency, submits and overhead of the service
 
 bench-history: .venv/dev  ## a history of 100,000 runs: pages, commands, points a second; see benchmarks/README.md for its rivals
 	$(BIN)/python benchmarks/history.py $(ARGS)
+
+bench-watching: .venv/dev  ## requests beside training, the first paint, a scrape; needs Chromium for the paint
+	$(BIN)/python benchmarks/watching.py $(ARGS)
 
 bench-writers: .venv/dev  ## eight writers at full speed, beside one that stages blobs
 	$(BIN)/python benchmarks/writers.py $(ARGS)

@@ -22,9 +22,9 @@ VERDICTS = {True: "met", False: "NOT met", None: "unclear"}
 RESULTS = Path(__file__).parent / "RESULTS.md"
 INTRODUCTION = """# Results
 
-Written by `benchmarks/training.py`, `mnist.py`, `service.py`, `history.py` and `writers.py` with `--write`, and, what
-concerns chaos, by `python -m tests.chaos --write`; see [README.md](README.md) for what each number means. The good and
-the bad ones.
+Written by `benchmarks/training.py`, `mnist.py`, `service.py`, `history.py`, `watching.py` and `writers.py` with
+`--write`, and, what concerns chaos, by `python -m tests.chaos --write`; see [README.md](README.md) for what each number
+means. The good and the bad ones.
 """
 
 

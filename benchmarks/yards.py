@@ -63,12 +63,13 @@ def home() -> Iterator[Path]:
 
 
 @contextmanager
-def yard(folder: Path, slots: int = 2) -> Iterator[Client]:
+def yard(folder: Path, slots: int = 2, database_url: str = "") -> Iterator[Client]:
     """`trainyard up` in this home, once its slots are there; its processes are known by their TMPDIR."""
-    settings = load_settings(home=folder)
+    settings = load_settings(home=folder, database_url=database_url)
     command = [sys.executable, "-m", "service.cli", "--home", str(folder), "up", "--workers", str(slots), "--port", "0"]
     with (folder / "yard.log").open("wb") as log:
-        process = spawn(command, env={**os.environ, "TMPDIR": str(folder)}, log=log)
+        places = {"TMPDIR": str(folder), "TRAINYARD_DATABASE_URL": database_url}
+        process = spawn(command, env={**os.environ, **places}, log=log)
         try:
             client = Client(settings)
             up = wait_until(lambda: running(settings) is not None or process.poll() is not None, 30)
@@ -98,10 +99,15 @@ def worker(client: Client, name: str, queue: str) -> Iterator[None]:
 
 def epochs_trained(folder: Path) -> float:
     """All epochs ended by the slots of this home so far, from the memory in which they count: fresh at any moment."""
+    return counted(folder, "trainyard_epochs_trained_total")
+
+
+def counted(folder: Path, name: str) -> float:
+    """What the slots of this home have counted so far, all together."""
     total = 0.0
     for file in folder.glob("metrics/*/counter_*.db"):
         for key, value, *_ in MmapedDict.read_all_values_from_file(file):
-            total += value if '"trainyard_epochs_trained_total"' in key else 0.0
+            total += value if f'"{name}"' in key else 0.0
     return total
 
 

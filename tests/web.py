@@ -13,6 +13,11 @@ from service.yard import _listen, _web
 
 @contextmanager
 def served(client: Client) -> Iterator[httpx.Client]:
-    """A browser of what a yard of this client serves."""
-    with _listen("127.0.0.1", 0) as listener, _web(client, listener) as url, httpx.Client(base_url=url) as browser:
+    """A browser of what a yard of this client serves. It asks for no kept answer: tests write beside the server."""
+    fresh = {"Cache-Control": "no-cache"}
+    with (
+        _listen("127.0.0.1", 0) as listener,
+        _web(client, listener) as url,
+        httpx.Client(base_url=url, headers=fresh) as browser,
+    ):
         yield browser

@@ -97,12 +97,16 @@ class Following(Connection):
     def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
         """One row an epoch: `epoch` and every metric."""
         with self.database.read() as session:
-            history.run(session, run_id)
-            return history.curves(session, run_id, after_epoch)
+            found = history.curves(session, run_id, after_epoch)
+            if not found:
+                history.run(session, run_id)  # or NoSuchRun
+            return found
 
     def parents_there(self, run: RunRecord) -> set[int]:
         """Which of the runs that it was cloned from, fine-tuned from or is a replay of have not been removed."""
         parents = [run_id for run_id in (run.cloned_from, run.fine_tuned_from, run.replay_of) if run_id is not None]
+        if not parents:
+            return set()
         with self.database.read() as session:
             return set(history.states(session, parents))
 

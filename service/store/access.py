@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -76,7 +76,7 @@ def revoke(session: Session, name: str) -> None:
 
 def bearer(session: Session, sha256: str) -> TokenRecord | None:
     """The valid token with this hash."""
-    row = session.scalars(select(Token).where(Token.sha256 == sha256, _valid())).one_or_none()
+    row = session.execute(_BEARER, {"sha256": sha256}).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -92,8 +92,7 @@ def log_in(session: Session, token_sha256: str, login_sha256: str) -> TokenRecor
 
 def logged_in(session: Session, login_sha256: str) -> TokenRecord | None:
     """The token of a login that is still good."""
-    query = select(Token).join(Login, Login.token_id == Token.id)
-    row = session.scalars(query.where(Login.sha256 == login_sha256, Login.expires > now(), _valid())).one_or_none()
+    row = session.execute(_LOGGED_IN, {"sha256": login_sha256}).one_or_none()
     return None if row is None else _record(row)
 
 
@@ -105,8 +104,16 @@ def _valid() -> ColumnElement[bool]:
     return or_(Token.expires.is_(None), Token.expires > now())
 
 
-def _record(row: Token) -> TokenRecord:
+def _record(row: Any) -> TokenRecord:
     return TokenRecord(row.name, Role(row.role), row.created, row.expires)
+
+
+# Asked at every request, and so made once: to make them takes longer than to ask them.
+_KNOWN = select(Token.name, Token.role, Token.created, Token.expires).where(_valid())
+_BEARER = _KNOWN.where(Token.sha256 == bindparam("sha256"))
+_LOGGED_IN = _KNOWN.join(Login, Login.token_id == Token.id).where(
+    Login.sha256 == bindparam("sha256"), Login.expires > now()
+)
 
 
 # Requests that may come twice

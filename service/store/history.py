@@ -125,9 +125,9 @@ def attempts(session: Session, run_id: int) -> list[AttemptRecord]:
 def curves(session: Session, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
     """One row an epoch: `epoch` and every metric measured at it."""
     epochs: dict[int, dict[str, Any]] = {}
-    points = select(Metric).where(Metric.run_id == run_id, Metric.epoch > after_epoch)
-    for point in session.scalars(points.order_by(Metric.epoch, Metric.name)):
-        epochs.setdefault(point.epoch, {"epoch": point.epoch})[point.name] = point.value
+    points = select(Metric.epoch, Metric.name, Metric.value).where(Metric.run_id == run_id, Metric.epoch > after_epoch)
+    for epoch, name, value in session.execute(points.order_by(Metric.epoch, Metric.name)):
+        epochs.setdefault(epoch, {"epoch": epoch})[name] = value
     return list(epochs.values())
 
 

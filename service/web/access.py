@@ -11,10 +11,11 @@ import ipaddress
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +37,7 @@ READS = ("GET", "HEAD", "OPTIONS")
 OPEN = ("/healthz", "/login")
 STATIC = "/static/"  # what the login looks like, too
 METRICS = ("/metrics", "/targets")
+HOSTS = 256  # names of this or other yards that are remembered
 ATTEMPTS, PER_SECOND = 10.0, 1 / 30  # wrong tokens that an address may try, and how soon one more
 
 
@@ -106,9 +108,11 @@ class Access:
     """The gate, as ASGI middleware."""
 
     def __init__(self, app: ASGIApp, client: Client, headers: dict[str, str]) -> None:
-        self._app, self._client, self._headers = app, client, headers
+        self._app, self._client = app, client
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._settings = client.settings
         self._names = _names(client.settings)
+        self._known = lru_cache(maxsize=HOSTS)(self._is_known)  # each request asks, mostly for the same one
         self._rate = Rate(client.settings.requests_per_second, 2 * client.settings.requests_per_second)
         self._attempts = Rate(PER_SECOND, ATTEMPTS)
 
@@ -129,9 +133,9 @@ class Access:
     def _protected(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
-                    headers.setdefault(name, value)
+                given = list(message.get("headers", ()))
+                there = {name.lower() for name, _ in given}
+                message["headers"] = given + [header for header in self._headers if header[0] not in there]
             await send(message)
 
         return sending
@@ -163,7 +167,7 @@ class Access:
             raise NoToken
         return caller
 
-    def _known(self, host: str) -> bool:
+    def _is_known(self, host: str) -> bool:
         """Whether a Host header is a name of this yard. An address is one: no name was pointed at it."""
         try:
             name = (urlsplit(f"//{host}").hostname or "").lower()

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from service.client import Client
 from service.metrics import registry
 from service.web.access import Access
+from service.web.answers import Answers
 from service.web.api import PREFIX, api_app
 from service.web.api.events import Hub
 from service.web.login import add_login
@@ -63,8 +64,9 @@ def web_app(client: Client) -> Web:
         client.counts()
         return {"status": "ok"}
 
-    access = Access(app, client, HEADERS)
+    answers = Answers(app)
+    access = Access(answers, client, HEADERS)
     add_login(app, access, pages.templates)
-    api = api_app(client, access.welcome)
+    api = api_app(client, access.welcome, answers.forget)
     app.mount(PREFIX, api)
     return Web(access, api.state.events)

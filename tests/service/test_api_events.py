@@ -16,6 +16,7 @@ from service.live import Live
 from service.roles import Role
 from service.settings import Settings
 from service.store.points import Point
+from service.web import answers
 from service.web.api import events as stream_of_events
 from tests.web import served
 
@@ -114,16 +115,17 @@ def events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
-def test_a_stream_is_picked_up_behind_the_last_event_and_ends_with_the_server(client, yard):
+def test_a_stream_is_picked_up_behind_the_last_event_and_ends_with_the_server(client, yard, monkeypatch):
+    monkeypatch.setattr(answers, "AGE_SECONDS", 1e9)
     yard.submit()
     with served(client) as browser, following(browser) as stream:
         assert next(stream)["event"] == "ready"
         with following(browser) as other:
             next(other)
-            run_id = _submitted_and_told(yard, stream)
+            run_id = _submitted_and_told(browser, yard, stream)
             seen = next(event for event in other if event["event"] == "run")
             assert seen["data"]["id"] == run_id
-        later = [_submitted_and_told(yard, stream) for _ in range(2)]
+        later = [_submitted_and_told(browser, yard, stream) for _ in range(2)]
         with following(browser, seen["id"]) as again:
             told = (event["data"]["id"] for event in again if event["event"] == "run")
             assert [next(told), next(told)] == later
@@ -148,7 +150,10 @@ def test_a_stream_ends_when_its_token_is_revoked_and_says_that_it_lives_while_no
             assert list(lines)[-1] == ""  # it has ended, with a whole event
 
 
-def _submitted_and_told(yard, stream) -> int:
+def _submitted_and_told(browser, yard, stream) -> int:
+    """Whoever asks because of the event sees what it was about, however long answers are kept."""
     run_id = yard.submit()
     assert next(event for event in stream if event["event"] == "run")["data"]["id"] == run_id
+    seen = browser.get("/api/v1/runs", headers={"Cache-Control": ""}).json()["runs"]
+    assert seen[0]["id"] == run_id
     return run_id

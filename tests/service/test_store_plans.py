@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from benchmarks import histories
 from service.expressions import condition, order
-from service.store import history, pages, schema, transitions
+from service.store import activity, history, pages, schema, transitions
 from service.store.database import Database
 from service.store.tables import Base, Run
 
@@ -69,6 +70,7 @@ QUESTIONS: dict[str, Question] = {
     "a claim": lambda session: transitions.claim(session, "night", "ada", 7, 60.0, {}),
     "expired leases": transitions.expired,
     "waiting runs": history.waiting,
+    "what ended lately": lambda session: activity.ended_since(session, histories.BEGAN + timedelta(days=400)),
     "what some workers train": lambda session: history.holders(session, ["ada", "bob"]),
 }
 

@@ -30,8 +30,11 @@ SCHEMES = {
 }
 
 
-def api_app(client: Client, welcome: Callable[[Request], Awaitable[bool]]) -> FastAPI:
-    """`welcome` says of a request that is still being answered whether it would still be let in."""
+def api_app(
+    client: Client, welcome: Callable[[Request], Awaitable[bool]], before_telling: Callable[[], None] = lambda: None
+) -> FastAPI:
+    """`welcome` says of a request that is still being answered whether it would still be let in; `before_telling` is
+    called whenever those who follow the events are about to hear of something."""
     app = FastAPI(
         title="Trainyard", version=version("trainyard"), description=DESCRIPTION, docs_url=None, redoc_url=None,
         openapi_url="/openapi.json",
@@ -39,7 +42,7 @@ def api_app(client: Client, welcome: Callable[[Request], Awaitable[bool]]) -> Fa
     add_handlers(app)
     for part in (runs, submitting, acting, workers, yard, tokens):
         app.include_router(part.router(client))
-    app.state.events = events.Hub(Live(client))
+    app.state.events = events.Hub(Live(client), before_telling)
     app.include_router(events.router(app.state.events, welcome))
     described = app.openapi
 

@@ -37,8 +37,9 @@ class TooManyStreams(Unreachable):
 class Hub:
     """The events of a yard, numbered. They are looked for while somebody listens."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, before_telling: Callable[[], None] = lambda: None) -> None:
         self._live = live
+        self._before_telling = before_telling
         self._name = secrets.token_hex(4)  # numbers of another process mean nothing here
         self._last = 0
         self._kept: deque[tuple[int, str]] = deque(maxlen=KEPT)
@@ -127,6 +128,8 @@ class Hub:
             except Exception:
                 log.exception("looking for what has changed failed; trying again")
                 changes = []
+            if changes or not self._begun.is_set():  # what was there at the first look is never told of
+                self._before_telling()
             self._tell(changes)
             self._begun.set()
             taken = time.monotonic() - began

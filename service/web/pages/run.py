@@ -27,6 +27,7 @@ PARENTS = {"cloned_from": "cloned from", "fine_tuned_from": "fine-tuned from", "
 STEP_POINTS = 300
 CHARTS = 8  # metrics drawn; the table has all
 KNOWN = 256  # runs of which is remembered what does not change
+LOOKED_AT = 32  # epochs of training runs of which the curves are remembered
 ACTIONS = {
     State.QUEUED: ("cancel", "pause"),
     State.RUNNING: ("cancel", "pause"),
@@ -63,7 +64,7 @@ def values(client: Client, run_id: int) -> dict[str, Any]:
         "rate": per_second(pace.samples_per_second if pace else _rate(last)) or "-",
         "left": left(pace) or "-",
         "actions": ACTIONS[run.state],
-        "charts": _ended_charts(client, run_id, run.attempt, run.finished) if run.state.ended else _charts(client, run),
+        "charts": _kept_charts(client, run),
         "network": network(client, run),
         "spec": _spec(client, run_id),
         "attempts": [_attempt(attempt) for attempt in reversed(attempts)],
@@ -85,6 +86,15 @@ def _spec(client: Client, run_id: int) -> str:
     return yaml.safe_dump(spec, sort_keys=False, default_flow_style=None, width=64, allow_unicode=True)
 
 
+def _kept_charts(client: Client, run: RunRecord) -> list[Chart]:
+    """Those that were drawn last, if there can be no point since: an epoch and its points are written together."""
+    if run.state.ended:
+        return _ended_charts(client, run.id, run.attempt, run.finished)
+    if run.spec.get("train", {}).get("log_every"):
+        return _charts(client, run)
+    return _charts_so_far(client, run.id, run.attempt, run.epoch, run.state)
+
+
 def _charts(client: Client, run: RunRecord) -> list[Chart]:
     return charts(run, client.history(run.id)) + step_charts(client, run)
 
@@ -92,6 +102,11 @@ def _charts(client: Client, run: RunRecord) -> list[Chart]:
 @lru_cache(maxsize=KNOWN)
 def _ended_charts(client: Client, run_id: int, attempt: int, finished: datetime | None) -> list[Chart]:
     """Those of a run that has ended: they stay as they are unless it is tried once more."""
+    return _charts(client, client.run(run_id))
+
+
+@lru_cache(maxsize=LOOKED_AT)
+def _charts_so_far(client: Client, run_id: int, attempt: int, epoch: int, state: State) -> list[Chart]:
     return _charts(client, client.run(run_id))
 
 
