@@ -22,11 +22,12 @@ METRICS = ("metrics", "step_metrics")
 
 @dataclass(frozen=True)
 class Space(Record):
-    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics` is
-    an estimate on SQLite, which does not know how large its tables are."""
+    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics` and
+    `logs` are estimates on SQLite, which does not know how large its tables are."""
 
     database: int
     metrics: int
+    logs: int
     weights: int
     checkpoints: int
     datasets: int
