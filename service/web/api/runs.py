@@ -139,6 +139,22 @@ def _add_parts(api: APIRouter, client: Client) -> None:
         """Each try at the run by a worker, and how it ended."""
         return {"attempts": [attempt.json() for attempt in of(run, client.attempts)]}
 
+    @api.get("/{run:int}/logs", operation_id="run_logs", response_model=models.LogPage, responses=answers(404))
+    def logs(
+        run: RunPath,
+        attempt: Annotated[int | None, Query(ge=1, le=MOST_RUNS, description="of this attempt alone")] = None,
+        after: Annotated[
+            str | None,
+            Query(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$", description="go on behind this attempt and number", examples=["1.20"]),
+        ] = None,
+        limit: Limit = 1000,
+    ) -> dict[str, Any]:
+        """What the run's attempts had to tell, in order. Ask again with `next` for more, also while it trains."""
+        place = (0, 0) if after is None else (int(after.split(".")[0]), int(after.split(".")[1]))
+        lines = client.logs(run, attempt=attempt, after=place, limit=limit)
+        last = f"{lines[-1].attempt}.{lines[-1].number}" if lines else after
+        return {"lines": [line.json() for line in lines], "next": last}
+
     @api.get("/{run:int}/edits", operation_id="run_edits", response_model=models.Edits, responses=answers(404))
     def edits(run: RunPath) -> dict[str, Any]:
         """What people have changed of the run afterwards."""
