@@ -170,7 +170,7 @@ class Keeper:
             return
         data = checkpoint()
         blob_id = blobs.stage(self._database, data, between=self._renew_if_due)
-        self._log.say(f"a checkpoint is saved, {size(len(data))}")
+        self._log.saved(size(len(data)))
         with self._wake:
             self._progress.checkpoint_id = blob_id
             if self._checkpoint is checkpoint:  # else the training has left a newer one meanwhile

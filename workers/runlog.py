@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 HEARD = ("nn", "service", "workers")  # loggers whose warnings belong to the run
 MOST_WAITING = 1000  # lines, while the database is away; the oldest are left out, and their numbers tell it
 MOST_FRAMES = 60  # lines of a traceback: its last ones
-EPOCH_SECONDS, SLOWEST = 1.0, 60.0  # between two lines of epochs: at first, and after hours
+SECONDS, SLOWEST = 1.0, 60.0  # between two lines of epochs, or of checkpoints: at first, and after hours
 SHARE = 0.01  # of the time that an attempt has taken: so much is between two lines, within those bounds
 
 
@@ -35,7 +35,7 @@ class RunLog:
         self._lines: deque[Line] = deque(maxlen=MOST_WAITING)
         self._number = 0
         self._began = time.monotonic()
-        self._due = 0.0  # when the next line of an epoch may come
+        self._due: dict[str, float] = {}  # when the next line of what happens again and again may come
         self._untold: nn.Epoch | None = None
         self._best: int | None = None  # an epoch that was the best so far and has not been told
 
@@ -50,10 +50,19 @@ class RunLog:
         self._untold = epoch
         if epoch.is_best:
             self._best = epoch.epoch
-        at = time.monotonic()
-        if at >= self._due:
-            self._due = at + min(SLOWEST, max(EPOCH_SECONDS, SHARE * (at - self._began)))
+        if self._is_due("epoch"):
             self.tell_epoch()
+
+    def saved(self, size: str) -> None:
+        if self._is_due("checkpoint"):
+            self.say(f"a checkpoint is saved, {size}")
+
+    def _is_due(self, kind: str) -> bool:
+        at = time.monotonic()
+        if at < self._due.get(kind, 0.0):
+            return False
+        self._due[kind] = at + min(SLOWEST, max(SECONDS, SHARE * (at - self._began)))
+        return True
 
     def tell_epoch(self) -> None:
         """The line of the last epoch, if it has not been told."""
@@ -61,7 +70,9 @@ class RunLog:
         if epoch is None:
             return
         values = ", ".join(f"{name} {number(value)}" for name, value in epoch.metrics.items())
-        mark = "" if best is None else ", the best so far" if best == epoch.epoch else f"; the best so far: epoch {best}"
+        mark = (
+            "" if best is None else ", the best so far" if best == epoch.epoch else f"; the best so far: epoch {best}"
+        )
         self.say(f"epoch {epoch.epoch}/{self._epochs}: {values}{mark}")
 
     # What becomes of them
@@ -117,5 +128,7 @@ class _Handler(logging.Handler):
         self._log.hear(record)
 
 
-def _show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _show(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
     log.warning("%s: %s (%s:%d)", category.__name__, message, filename, lineno)

@@ -105,7 +105,7 @@ class Attempt:
             bound = f"limits.memory, {limit}" if limit else "this worker"
             self._fail(f"out of memory: the network, the batch or the data is too large for {bound}")
         except Exception as error:
-            log.exception("run %d failed", claim.run_id)
+            log.exception("run %d: an error that nobody expected", claim.run_id)
             self._fail(f"{type(error).__name__}: {error}")
 
     def _used(self) -> float:
@@ -284,11 +284,13 @@ class Attempt:
         run_id, attempt = self.claim.run_id, self.claim.attempt
         why = error or reason
         self.log.say(f"{outcome}{f': {why}' if why else ''}", Level.ERROR if error else Level.INFO)
-        left = {"error": error, "reason": reason, "weights": kept, "lines": self.log.take()}
+        lines = self.log.take()
 
         def finish() -> None:
             with database.write() as session:
-                transitions.finish(session, run_id, attempt, outcome, **left)
+                transitions.finish(
+                    session, run_id, attempt, outcome, error=error, reason=reason, weights=kept, lines=lines
+                )
 
         _patiently(finish)
         metrics.ATTEMPTS.labels(outcome=outcome).inc()

@@ -88,7 +88,9 @@ class Archive:
         if about.format != FORMAT:
             raise DataError(f"{self.name} is no file of runs: its manifest says otherwise")
         if about.version not in READ:
-            raise DataError(f"{self.name} is of version {about.version}, this Trainyard reads up to {VERSION}; update it")
+            raise DataError(
+                f"{self.name} is of version {about.version}, this Trainyard reads up to {VERSION}; update it"
+            )
         return self._parsed(MANIFEST, data, Manifest)
 
     def _bytes(self, member: str) -> bytes:

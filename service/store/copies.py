@@ -33,9 +33,7 @@ BECAME = (
     "epoch", "attempt", "created", "started", "finished", "worker", "error", "weights_sha256", "weights_id",
     "last_weights_id", "imported_from",
 )  # fmt: skip
-TRIED, EDITED, LOGGED = (
-    tuple(record.__dataclass_fields__) for record in (AttemptRecord, EditRecord, LogRecord)
-)
+TRIED, EDITED, LOGGED = (tuple(record.__dataclass_fields__) for record in (AttemptRecord, EditRecord, LogRecord))
 ATTEMPTS, EDITS, LOG_LINES, METRICS, STEPS, SUMMARIES = (
     cast(Table, table.__table__) for table in (Attempt, Edit, LogLine, Metric, StepMetric, Summary)
 )

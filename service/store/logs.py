@@ -1,7 +1,7 @@
 """The log of a run: what its attempts had to tell, and what others know of them.
 
 A line is known by its attempt and its number in there. Whoever holds the run counts its lines and writes them with
-whatever else it reports, in the same fenced transaction; when it is gone, the one who finds that out adds the last line.
+whatever else it reports, in the same fenced transaction; when it is gone, the one who finds that out adds the last one.
 
 Of a long attempt the first and the last lines are kept. A gap in the numbers says how many are missing in between.
 """

@@ -23,8 +23,8 @@ METRICS = ("metrics", "step_metrics")
 
 @dataclass(frozen=True)
 class Space(Record):
-    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics` and
-    `logs` are estimates on SQLite, which does not know how large its tables are."""
+    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics`
+    and `logs` are estimates on SQLite, which does not know how large its tables are."""
 
     database: int
     metrics: int
@@ -101,7 +101,9 @@ def _logs(session: Session, runs: int) -> int:
     if session.get_bind().dialect.name == "postgresql":
         return _sum(session, text("SELECT pg_total_relation_size('log_lines')"))
     sample = list(session.scalars(select(Run.id).where(_sampled(session))))
-    lines = select(func.length(LogLine.text).label("size")).where(LogLine.run_id.in_(sample)).limit(MOST_POINTS).subquery()
+    lines = (
+        select(func.length(LogLine.text).label("size")).where(LogLine.run_id.in_(sample)).limit(MOST_POINTS).subquery()
+    )
     taken = _sum(session, select(func.sum(lines.c.size + A_LINE)))
     return int(taken * runs / max(1, len(sample)))
 

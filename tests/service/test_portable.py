@@ -356,7 +356,7 @@ def test_members_beyond_their_size_and_later_versions_are_refused(here, file, mo
 def test_a_file_of_version_1_which_had_no_logs_is_read(here, file, tmp_path):
     told = members(file)
     logs = [name for name in told if name.endswith("/log.json")]
-    assert logs == ["1/log.json", "2/log.json"] or len(logs) >= 2
+    assert "1/log.json" in logs
     for name in logs:
         del told[name]
     manifest = json.loads(told["manifest.json"]) | {"version": 1}
