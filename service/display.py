@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from service.store.records import RunRecord
+    from service.store.records import LogRecord, RunRecord
 
 USUAL = ("accuracy", "r2", "mae")  # for runs of version 0.1, whose specs list no metrics
 
@@ -61,6 +61,12 @@ def lasted(run: RunRecord) -> str:
     if run.started is None:
         return "-"
     return duration(((run.finished or datetime.now(UTC)) - run.started).total_seconds())
+
+
+def log_line(line: LogRecord) -> str:
+    """A line of a log as text; a warning or an error says what it is."""
+    mark = "" if line.level == "info" else f"{line.level}: "
+    return f"{line.at:%Y-%m-%d %H:%M:%S}  {mark}{line.text}"
 
 
 def size(count: float) -> str:

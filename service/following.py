@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from service.errors import TrainyardError
-from service.store import history
+from service.store import history, logs
 from service.store.history import MOST_IDS
-from service.store.records import RunRecord
+from service.store.logs import Place
+from service.store.records import LogRecord, RunRecord
 from service.store.tables import Run
 from service.store.transitions import NoSuchRun
 
@@ -54,6 +55,21 @@ def watch(read: Read, run_ids: Iterable[int], timeout: float | None = None) -> I
         if open_ids and deadline is not None and time.monotonic() > deadline:
             raise TimedOut(_late([shown[run_id] for run_id in open_ids]), timeout or 0.0)
         if open_ids:
+            time.sleep(POLL_SECONDS)
+
+
+def follow_logs(read: Read, run_id: int, attempt: int | None, after: Place) -> Iterator[LogRecord]:
+    """The lines behind a place, then each that comes, until the run, or the attempt, has ended."""
+    ended = False
+    while not ended:
+        with read() as session:  # first whether it has ended, for the last line comes in the same transaction
+            history.check_attempt(session, run_id, attempt)
+            ended = history.has_ended(session, run_id, attempt)
+            lines = logs.read(session, run_id, attempt=attempt, after=after)
+        yield from lines
+        if lines:
+            after = lines[-1].attempt, lines[-1].number
+        if not ended:
             time.sleep(POLL_SECONDS)
 
 

@@ -18,11 +18,13 @@ from types import TracebackType
 
 from sqlalchemy import select
 
+from service.display import size
 from service.store import blobs, transitions
 from service.store.database import Database
 from service.store.points import Point, StepPoint
 from service.store.tables import Run, State, Wish
 from service.store.transitions import Claim, LeaseLost, Progress
+from workers.runlog import RunLog
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Keeper:
         claim: Claim,
         lease_seconds: float,
         exceeded: Callable[[], str | None] = lambda: None,
+        log: RunLog | None = None,
     ) -> None:
         self._database = database
         self._claim = claim
@@ -65,6 +68,7 @@ class Keeper:
         self._progress = Progress()
         self._checkpoint: Callable[[], bytes] | None = None  # left, but not staged yet
         self._exceeded = exceeded
+        self._log = log or RunLog(claim.run_id)
         self._checkpoints = deque([] if claim.checkpoint_id is None else [claim.checkpoint_id])  # the oldest first
         self._closing = False
         self._renewed = time.monotonic()
@@ -81,7 +85,10 @@ class Keeper:
         self.close()
 
     def close(self) -> None:
-        """Write what is left, or find out that the lease is lost; afterwards the lease is no longer renewed."""
+        """Write what is left, or find out that the lease is lost; afterwards the lease is no longer renewed.
+
+        Lines of the log that still wait are left to whatever ends the attempt.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -153,7 +160,7 @@ class Keeper:
 
     def _must_write(self) -> bool:
         silent = time.monotonic() - self._renewed
-        some = bool(self._progress.points or self._progress.steps)
+        some = bool(self._progress.points or self._progress.steps or (self._log.waits and not self._closing))
         late = silent > WRITE_SECONDS or self._closing or self._full
         due = silent > self._lease_seconds / RENEWALS_PER_LEASE
         return due or self._progress.checkpoint_id is not None or (some and late)
@@ -161,7 +168,9 @@ class Keeper:
     def _store_checkpoint(self) -> None:
         if (checkpoint := self._checkpoint) is None:
             return
-        blob_id = blobs.stage(self._database, checkpoint(), between=self._renew_if_due)
+        data = checkpoint()
+        blob_id = blobs.stage(self._database, data, between=self._renew_if_due)
+        self._log.saved(size(len(data)))
         with self._wake:
             self._progress.checkpoint_id = blob_id
             if self._checkpoint is checkpoint:  # else the training has left a newer one meanwhile
@@ -174,6 +183,8 @@ class Keeper:
     def _write(self) -> None:
         with self._wake:
             progress, self._progress = self._progress, Progress()
+            closing = self._closing
+        progress.lines = [] if closing else self._log.take()
         try:
             wish = self._commit(progress)
         except Exception:
@@ -197,6 +208,8 @@ class Keeper:
     def _put_back(self, progress: Progress) -> None:
         with self._wake:
             newer, self._progress = self._progress, progress
+            self._log.put_back(progress.lines)
+            progress.lines = []
             progress.points += newer.points
             progress.steps += newer.steps
             progress.checkpoint_id = newer.checkpoint_id or progress.checkpoint_id

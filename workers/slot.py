@@ -16,6 +16,7 @@ from service import assembly, beginning, weights
 from service.assembly import Assembly
 from service.datasets import Dataset, stored
 from service.datasets.tensors import pack, unpack
+from service.display import number
 from service.environments import differences
 from service.errors import DataError, TrainyardError, Unreachable
 from service.queue import BrokerUnreachable, Tickets
@@ -24,12 +25,13 @@ from service.spec import Spec
 from service.store import blobs, history, transitions
 from service.store.database import Database
 from service.store.points import Point
-from service.store.tables import Outcome, State
+from service.store.tables import Level, Outcome, State
 from service.store.transitions import Claim, LeaseLost, WeightsKept
 from workers import drain, metrics
 from workers.environment import environment
 from workers.keeper import Keeper, Stop
 from workers.limits import Limits
+from workers.runlog import RunLog
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -72,14 +74,24 @@ class Attempt:
         self.samples = 0
         self.seconds = 0.0
         self.saved = time.monotonic()
+        self.log = RunLog(claim.run_id, claim.spec["train"]["epochs"])
 
     def run(self) -> None:
         claim = self.claim
         log.info("run %d: attempt %d begins", claim.run_id, claim.attempt)
+        self.log.say(
+            f"attempt {claim.attempt} begins: worker {worker} on {environment()['host']}, process {os.getpid()}"
+        )
+        with self.log.listening():
+            self._run()
+
+    def _run(self) -> None:
+        claim = self.claim
         try:
             spec = Spec.from_document(claim.spec)
             limits = Limits(spec.limits, _patiently(self._used) if spec.limits.seconds else 0.0)
-            with Keeper(database, claim, settings.lease_seconds, limits.exceeded) as keeper, limits.memory_bounded():
+            keeper = Keeper(database, claim, settings.lease_seconds, limits.exceeded, self.log)
+            with keeper, limits.memory_bounded():
                 self._train(keeper, spec, limits)
         except LeaseLost as error:
             metrics.LEASES_LOST.inc()
@@ -93,7 +105,7 @@ class Attempt:
             bound = f"limits.memory, {limit}" if limit else "this worker"
             self._fail(f"out of memory: the network, the batch or the data is too large for {bound}")
         except Exception as error:
-            log.exception("run %d failed", claim.run_id)
+            log.exception("run %d: an error that nobody expected", claim.run_id)
             self._fail(f"{type(error).__name__}: {error}")
 
     def _used(self) -> float:
@@ -119,7 +131,15 @@ class Attempt:
         dataset = _patiently(lambda: _dataset(self.claim.dataset_sha256))
         begin = _patiently(partial(_begin, spec)) if spec.begin is not None else None
         made = assembly.assemble(spec, dataset, begin)
-        return made, self._restored(made) or nn.State.start(made.plan, begin=made.begin)
+        state = self._restored(made)
+        if state is not None:
+            inside = f" and {state.cursor:,} samples" if state.cursor else ""
+            self.log.say(f"goes on from its checkpoint, after epoch {state.epoch}{inside}")
+        elif spec.begin is not None:
+            self.log.say(f"begins with the weights of run {spec.begin.run}")
+        state = state or nn.State.start(made.plan, begin=made.begin)
+        self.log.say(_assembled(made, state))
+        return made, state
 
     def _restored(self, made: Assembly) -> nn.State | None:
         """The state of the last checkpoint, or of the one before it if that is of no use; None: there is none."""
@@ -155,10 +175,12 @@ class Attempt:
             self.samples += epoch.samples
             self.seconds += epoch.seconds
             keeper.report(epoch.epoch, self._points(epoch.epoch, epoch.metrics), self.samples, self.seconds)
+            self.log.epoch(epoch)
             metrics.count_epoch(epoch.samples, epoch.steps, epoch.seconds)
             self._save_if_due(keeper, state, SHARE_AT_END)
             if (stalled := limits.stalled([epoch.metrics["loss"]])) is not None and not state.finished:
                 keeper.refuse(stalled)
+        self.log.tell_epoch()
 
     def _losses(self, epoch: int) -> list[float]:
         with database.read() as session:
@@ -194,6 +216,8 @@ class Attempt:
         if made.test is not None:
             tested = nn.evaluate(made.plan, state.best_parameters, made.test)
             best = {f"test_{name}": value for name, value in tested.items()}
+            values = ", ".join(f"{name} {number(value)}" for name, value in best.items())
+            self.log.say(f"the weights of epoch {state.best_epoch or state.epoch} are tested: {values}")
             keeper.report(state.epoch, self._points(state.best_epoch or state.epoch, best), self.samples, self.seconds)
         self._finish(keeper, made, state, Outcome.COMPLETED, reason=made.plan.why_ended(state.ended))
 
@@ -229,10 +253,12 @@ class Attempt:
         self._save(keeper, state)
         keeper.close()
         reason = "a person paused it" if keeper.stop is Stop.PAUSED else f"worker {worker} was told to stop"
+        self.log.say(f"{reason}; the work is saved, after epoch {state.epoch}")
+        lines = self.log.take()
 
         def interrupt() -> State:
             with database.write() as session:
-                return transitions.interrupt(session, self.claim.run_id, self.claim.attempt, reason)
+                return transitions.interrupt(session, self.claim.run_id, self.claim.attempt, reason, lines)
 
         found = _patiently(interrupt)
         outcome = Outcome.PAUSED if found is State.PAUSED else Outcome.INTERRUPTED
@@ -256,14 +282,26 @@ class Attempt:
         kept: WeightsKept | None = None,
     ) -> None:
         run_id, attempt = self.claim.run_id, self.claim.attempt
+        why = error or reason
+        self.log.say(f"{outcome}{f': {why}' if why else ''}", Level.ERROR if error else Level.INFO)
+        lines = self.log.take()
 
         def finish() -> None:
             with database.write() as session:
-                transitions.finish(session, run_id, attempt, outcome, error=error, reason=reason, weights=kept)
+                transitions.finish(
+                    session, run_id, attempt, outcome, error=error, reason=reason, weights=kept, lines=lines
+                )
 
         _patiently(finish)
         metrics.ATTEMPTS.labels(outcome=outcome).inc()
         log.info("run %d: %s%s", self.claim.run_id, outcome, f": {error}" if error else "")
+
+
+def _assembled(made: Assembly, state: nn.State) -> str:
+    outline = made.outline
+    rows = {"train": outline.train_rows, "validate": outline.validation_rows, "test": outline.test_rows}
+    uses = ", ".join(f"{len(some):,} to {use}" for use, some in rows.items() if len(some))
+    return f"rows: {uses}; network: {state.parameters.size:,} parameters in {len(made.spec.network)} layers"
 
 
 def _send_ticket(queue: str) -> None:

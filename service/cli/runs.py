@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import compare, context, edit, lists, moving, plot, replay, retention, show, verbs
+from service.cli import compare, context, edit, lists, logs, moving, plot, replay, retention, show, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.edge import ignore_interrupts
 from service.cli.output import hint, print_json, write_file
@@ -55,6 +55,7 @@ def why(run: RunArgument) -> None:
     print(context.client().why(run))
 
 
+app.command()(logs.logs)
 app.command()(compare.compare)
 app.command()(plot.plot)
 verbs.add_commands(app)

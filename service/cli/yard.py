@@ -131,7 +131,8 @@ def status(json: JsonOption = False) -> None:
 def _show_space(space: Space) -> None:
     """What the history takes, and what could go."""
     runs = f"{space.runs:,} {'run' if space.runs == 1 else 'runs'}"
-    parts = {name: getattr(space, name) for name in ("metrics", "weights", "checkpoints", "datasets", "rest", "free")}
+    names = ("metrics", "logs", "weights", "checkpoints", "datasets", "rest", "free")
+    parts = {name: getattr(space, name) for name in names}
     facts = [(f"  {name}", size(number)) for name, number in parts.items() if number]
     print_facts([("space", f"{size(space.database)} for {runs}"), *facts])
     if space.prunable:

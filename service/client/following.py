@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from service import following
 from service.client.connection import Connection
 from service.client.expressions import best_of, condition_of, numbers_of, order_of
-from service.store import history, pages
-from service.store.records import AttemptRecord, RunRecord
+from service.store import history, logs, pages
+from service.store.logs import Place
+from service.store.records import AttemptRecord, LogRecord, RunRecord
 
 if TYPE_CHECKING:
     from service.comparison import Comparison
@@ -173,6 +174,25 @@ class Following(Connection):
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         with self.database.read() as session:
             return history.attempts(session, run_id)
+
+    def logs(
+        self, run_id: int, *, attempt: int | None = None, after: Place = (0, 0), limit: int | None = None
+    ) -> list[LogRecord]:
+        """What the run's attempts, or one of them, had to tell: the lines behind a place, which is an attempt and a
+        number, in order. Raises NoSuchRun, and InputError for an attempt that there was not."""
+        with self.database.read() as session:
+            history.check_attempt(session, run_id, attempt)
+            return logs.read(session, run_id, attempt=attempt, after=after, limit=limit)
+
+    def log_tail(self, run_id: int, count: int, *, attempt: int | None = None) -> list[LogRecord]:
+        """The last lines of a run's log, or of an attempt's, in order."""
+        with self.database.read() as session:
+            history.check_attempt(session, run_id, attempt)
+            return logs.tail(session, run_id, count, attempt=attempt)
+
+    def follow_logs(self, run_id: int, *, attempt: int | None = None, after: Place = (0, 0)) -> Iterator[LogRecord]:
+        """The lines behind a place, then each that comes, until the run, or the attempt, has ended."""
+        return following.follow_logs(self.database.read, run_id, attempt, after)
 
     def watch(self, run_id: int, timeout: float | None = None) -> Iterator[RunRecord]:
         """The run as it is, then each time something of it changed, until it has ended; the ended run comes last.

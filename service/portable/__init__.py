@@ -2,6 +2,7 @@
 
     manifest.json                   version, host, and of every other member its size and SHA-256
     12/run.json                     the run, its attempts with their environments, tags, edits, parents
+    12/log.json                     the lines of its log, where there are some; since version 2
     12/spec.json                    its spec as it was resolved: `trainyard submit` takes it
     12/metrics.csv, 12/steps.csv    name, epoch or step, value; an empty value is none (NaN)
     12/weights.safetensors          the best weights, where there are some; 12/last.safetensors the last

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from service.errors import DataError
 from service.portable.documents import Count, Line, Sha256, Strict
-from service.portable.layout import FORMAT, MANIFEST, VERSION
+from service.portable.layout import FORMAT, MANIFEST, READ, VERSION
 
 MOST_BYTES = {".json": 16 * 2**20, ".csv": 256 * 2**20}  # of a member; one that is not compressed may have any size
 GROWTH, SPARE = 100, 64 * 2**20  # all members together may have so many times the file's size, and so many bytes more
@@ -26,7 +26,7 @@ class Member(Strict):
 
 class Manifest(Strict):
     format: Literal["trainyard runs"]
-    version: Literal[1]
+    version: Literal[1, 2]
     trainyard: Line
     host: Line
     runs: list[Count]
@@ -87,8 +87,10 @@ class Archive:
         about = self._parsed(MANIFEST, data, _About)
         if about.format != FORMAT:
             raise DataError(f"{self.name} is no file of runs: its manifest says otherwise")
-        if about.version != VERSION:
-            raise DataError(f"{self.name} is of version {about.version}, this Trainyard reads {VERSION}; update it")
+        if about.version not in READ:
+            raise DataError(
+                f"{self.name} is of version {about.version}, this Trainyard reads up to {VERSION}; update it"
+            )
         return self._parsed(MANIFEST, data, Manifest)
 
     def _bytes(self, member: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -14,7 +14,8 @@ from service.errors import InputError
 from service.names import check_name
 from service.store.copies import Copy, Curves
 from service.store.edits import PARENTS
-from service.store.records import AttemptRecord, EditRecord
+from service.store.logs import LONGEST as LONGEST_LINE
+from service.store.records import AttemptRecord, EditRecord, LogRecord
 from service.store.submissions import NewRun
 from service.store.tables import State
 
@@ -125,8 +126,20 @@ class EditDocument(Strict):
     after: Text | None
 
 
+class LineDocument(Strict):
+    attempt: Annotated[int, Field(ge=1, le=MOST)]
+    number: Annotated[int, Field(ge=1, le=MOST)]
+    at: Moment
+    level: Literal["info", "warning", "error"]
+    text: Annotated[str, AfterValidator(_one_line), Field(max_length=LONGEST_LINE)]
+
+
+class LogDocument(RootModel[list[LineDocument]]):
+    """The lines of a run's log."""
+
+
 class RunDocument(Strict):
-    """All that the store has of a run but its spec, its points and its bytes."""
+    """All that the store has of a run but its spec, its log, its points and its bytes."""
 
     number: Count
     uid: Uid
@@ -175,7 +188,13 @@ def document(copy: Copy) -> dict[str, Any]:
     }
 
 
-def copy_of(run: RunDocument, spec: Mapping[str, Any], metrics: Curves, steps: Curves, host: str) -> Copy:
+def log_document(copy: Copy) -> list[dict[str, Any]]:
+    return [vars(line) for line in copy.log]
+
+
+def copy_of(
+    run: RunDocument, spec: Mapping[str, Any], metrics: Curves, steps: Curves, log: Sequence[LineDocument], host: str
+) -> Copy:
     """The run as it is added to a store; which weights it has is told later."""
     submitted = NewRun(
         **{name: getattr(run, name) for name in _SUBMITTED},
@@ -189,6 +208,7 @@ def copy_of(run: RunDocument, spec: Mapping[str, Any], metrics: Curves, steps: C
         parent_uids={name: parent.uid for name, parent in run.parents.items() if parent.uid is not None},
         attempts=tuple(AttemptRecord(**vars(attempt)) for attempt in run.attempts),
         edits=tuple(EditRecord(**vars(edit)) for edit in run.edits),
+        log=tuple(LogRecord(**vars(line)) for line in log),
         metrics=metrics,
         steps=steps,
     )

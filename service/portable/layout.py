@@ -1,7 +1,8 @@
 """What a portable file says of itself."""
 
 FORMAT = "trainyard runs"
-VERSION = 1
+VERSION = 2
+READ = (1, VERSION)  # version 1 had no logs
 MANIFEST = "manifest.json"
 
 

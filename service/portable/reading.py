@@ -16,7 +16,7 @@ from service.datasets import Dataset, Schema, stored
 from service.errors import DataError, InputError
 from service.portable import curves
 from service.portable.archive import Archive
-from service.portable.documents import MOST, RunDocument, SpecDocument, copy_of
+from service.portable.documents import MOST, LogDocument, RunDocument, SpecDocument, copy_of
 from service.portable.layout import dataset_member
 from service.spec import Spec, SpecError
 from service.store import blobs, copies
@@ -102,9 +102,13 @@ class _Reader:
         points = partial(self._curves, number)
         metrics = points("metrics", "epoch", run.epochs, nn.direction)
         steps = points("steps", "step", MOST, str) if archive.has(f"{number}/steps.csv") else {}
+        log = archive.document(f"{number}/log.json", LogDocument).root if archive.has(f"{number}/log.json") else []
         if checked:
             self._check(number, run, values)
-        return copy_of(run, values, metrics, steps, archive.manifest.host)
+            places = [(line.attempt, line.number) for line in log]
+            if places != sorted(set(places)) or (places and places[-1][0] > run.attempt):
+                raise archive.damaged(f"the lines of the log of run {number} do not fit it")
+        return copy_of(run, values, metrics, steps, log, archive.manifest.host)
 
     def _curves(self, number: int, kind: str, place: str, last: int, known: Any) -> Curves:
         member = f"{number}/{kind}.csv"
@@ -188,7 +192,7 @@ class _Reader:
         return blobs.stage(self.database, self.archive.read(member)) if self.archive.has(member) else None
 
 
-_NAMES = ("run.json", "spec.json", "metrics.csv", "steps.csv", "weights.safetensors", "last.safetensors")
+_NAMES = ("run.json", "spec.json", "log.json", "metrics.csv", "steps.csv", "weights.safetensors", "last.safetensors")
 
 
 def _members(number: int) -> list[str]:

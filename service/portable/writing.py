@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from sqlalchemy.orm import Session
 
 from service.portable import curves
-from service.portable.documents import document
+from service.portable.documents import document, log_document
 from service.portable.layout import FORMAT, MANIFEST, VERSION, dataset_member
 from service.store import blobs, copies
 from service.store.copies import Copy
@@ -47,6 +47,8 @@ class _Writer:
         folder = f"{copy.number}"
         self._add(f"{folder}/run.json", _json(document(copy)))
         self._add(f"{folder}/spec.json", _json(copy.submitted.spec))
+        if copy.log:
+            self._add(f"{folder}/log.json", _json(log_document(copy)))
         self._add(f"{folder}/metrics.csv", curves.text(copy.metrics, "epoch"))
         if copy.steps:
             self._add(f"{folder}/steps.csv", curves.text(copy.steps, "step"))
@@ -79,6 +81,6 @@ class _Writer:
         self._archive.writestr(info, data)
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def _json(value: Mapping[str, Any] | list[Any]) -> bytes:
     """As text for people, in one order whatever a database makes of it; times as ISO 8601."""
     return json.dumps(value, indent=2, sort_keys=True, default=datetime.isoformat, allow_nan=False).encode() + b"\n"

@@ -22,9 +22,9 @@ from service.store import submissions
 from service.store.bulk import insert_all
 from service.store.edits import PARENTS
 from service.store.history import MOST_IDS
-from service.store.records import AttemptRecord, EditRecord
+from service.store.records import AttemptRecord, EditRecord, LogRecord
 from service.store.submissions import RUNS, NewRun
-from service.store.tables import Attempt, Edit, Metric, Run, Spec, State, StepMetric, Summary, Tag
+from service.store.tables import Attempt, Edit, LogLine, Metric, Run, Spec, State, StepMetric, Summary, Tag
 
 Curves: TypeAlias = Mapping[str, tuple[Sequence[int], Sequence[float]]]  # by metric: its epochs or steps, its values
 
@@ -33,9 +33,9 @@ BECAME = (
     "epoch", "attempt", "created", "started", "finished", "worker", "error", "weights_sha256", "weights_id",
     "last_weights_id", "imported_from",
 )  # fmt: skip
-TRIED, EDITED = tuple(AttemptRecord.__dataclass_fields__), tuple(EditRecord.__dataclass_fields__)
-ATTEMPTS, EDITS, METRICS, STEPS, SUMMARIES = (
-    cast(Table, table.__table__) for table in (Attempt, Edit, Metric, StepMetric, Summary)
+TRIED, EDITED, LOGGED = (tuple(record.__dataclass_fields__) for record in (AttemptRecord, EditRecord, LogRecord))
+ATTEMPTS, EDITS, LOG_LINES, METRICS, STEPS, SUMMARIES = (
+    cast(Table, table.__table__) for table in (Attempt, Edit, LogLine, Metric, StepMetric, Summary)
 )
 
 
@@ -60,6 +60,7 @@ class Copy:
     parent_uids: Mapping[str, str] = field(default_factory=dict)  # by the name of the column, where the parent is known
     attempts: Sequence[AttemptRecord] = ()
     edits: Sequence[EditRecord] = ()
+    log: Sequence[LogRecord] = ()
     metrics: Curves = field(default_factory=dict)
     steps: Curves = field(default_factory=dict)
 
@@ -132,6 +133,10 @@ def _edits(number: int, copy: Copy) -> Iterator[tuple[Any, ...]]:
     return ((number, *_values(edit, EDITED)) for edit in copy.edits)
 
 
+def _log(number: int, copy: Copy) -> Iterator[tuple[Any, ...]]:
+    return ((number, *_values(line, LOGGED)) for line in copy.log)
+
+
 def _points(number: int, curves: Curves) -> Iterator[tuple[Any, ...]]:
     """In the order of the tables' keys: then each row goes to the end."""
     for name in sorted(curves):
@@ -156,6 +161,7 @@ def _best(values: Sequence[float], *, higher: bool) -> int:
 _TABLES: Any = (
     (ATTEMPTS, TRIED, _attempts),
     (EDITS, EDITED, _edits),
+    (LOG_LINES, LOGGED, _log),
     (METRICS, ("name", "epoch", "value"), lambda number, copy: _points(number, copy.metrics)),
     (STEPS, ("name", "step", "value"), lambda number, copy: _points(number, copy.steps)),
     (SUMMARIES, ("name", "last", "last_epoch", "best", "best_epoch"), _summaries),
@@ -175,6 +181,9 @@ class _Details:
         self.edits: dict[int, list[EditRecord]] = defaultdict(list)
         for row in _rows(session, Edit, EDITED, ids, Edit.id):
             self.edits[row[0]].append(EditRecord(*row[1:]))
+        self.log: dict[int, list[LogRecord]] = defaultdict(list)
+        for row in _rows(session, LogLine, LOGGED, ids, LogLine.attempt, LogLine.number):
+            self.log[row[0]].append(LogRecord(*row[1:]))
         self.metrics = _curves(_rows(session, Metric, ("name", "epoch", "value"), ids, Metric.name, Metric.epoch))
         steps = _rows(session, StepMetric, ("name", "step", "value"), ids, StepMetric.name, StepMetric.step)
         self.steps = _curves(steps)
@@ -217,6 +226,7 @@ def _copy(row: Run, spec: Spec, uids: Mapping[int, str], details: _Details) -> C
         parent_uids={name: uids[number] for name, number in _parents(row).items() if number in uids},
         attempts=tuple(details.attempts[row.id]),
         edits=tuple(details.edits[row.id]),
+        log=tuple(details.log[row.id]),
         metrics=details.metrics[row.id],
         steps=details.steps[row.id],
     )

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sqlalchemy import BindParameter, ColumnElement, Double, Table, bindparam, func, literal_column, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from service.errors import InputError
 from service.store import thinning
 from service.store.clock import now
 from service.store.pages import NEWEST, Order, page, page_before
@@ -19,6 +20,12 @@ from service.store.transitions import NoSuchRun
 
 RUNS, SPECS, TAGS, SUMMARIES = (cast(Table, table.__table__) for table in (Run, Spec, Tag, Summary))
 MOST_IDS = 10_000  # in one statement; PostgreSQL's protocol ends at 65,535 parameters
+
+
+class NoSuchAttempt(InputError):
+    def __init__(self, run_id: int, number: int, last: int) -> None:
+        there = {0: "it has not been tried yet", 1: "there was one attempt"}.get(last, f"there were {last} attempts")
+        super().__init__(f"run {run_id} has no attempt {number}; {there}")
 
 
 def run(session: Session, run_id: int) -> RunRecord:
@@ -120,6 +127,23 @@ def attempts(session: Session, run_id: int) -> list[AttemptRecord]:
     rows = session.scalars(select(Attempt).where(Attempt.run_id == run_id).order_by(Attempt.number))
     names = AttemptRecord.__dataclass_fields__
     return [AttemptRecord(**{name: getattr(row, name) for name in names}) for row in rows]
+
+
+def check_attempt(session: Session, run_id: int, number: int | None) -> None:
+    """Raises NoSuchRun, or NoSuchAttempt if there was none of this number."""
+    last = session.scalar(select(Run.attempt).where(Run.id == run_id))
+    if last is None:
+        raise NoSuchRun(run_id)
+    if number is not None and not 1 <= number <= last:
+        raise NoSuchAttempt(run_id, number, last)
+
+
+def has_ended(session: Session, run_id: int, attempt: int | None = None) -> bool:
+    """Whether the run, or one of its attempts, has ended."""
+    if attempt is None:
+        return State(session.scalars(select(Run.state).where(Run.id == run_id)).one()).ended
+    finished = select(Attempt.finished).where(Attempt.run_id == run_id, Attempt.number == attempt)
+    return session.scalar(finished) is not None
 
 
 def curves(session: Session, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:

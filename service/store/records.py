@@ -83,6 +83,17 @@ class AttemptRecord(Record):
 
 
 @dataclass(frozen=True)
+class LogRecord(Record):
+    """A line of an attempt's log; where numbers are missing, lines have been left out."""
+
+    attempt: int
+    number: int
+    at: datetime
+    level: str  # info, warning or error
+    text: str
+
+
+@dataclass(frozen=True)
 class EditRecord(Record):
     """A change that a person made of a run afterwards."""
 

@@ -4,7 +4,7 @@ A run goes in small transactions, so that no writer waits long, and is never hal
 
     ask     one guarded statement: a run that has ended, and that no run yet to be trained begins with, gets the wish
             `remove`; from then on nobody can retry it
-    points  its metrics, some ten thousand a transaction
+    points  its metrics and its log, some ten thousand rows a transaction
     rows    all the rest and the run itself, in one transaction; then the blobs that nothing else points at
 
 Whoever dies in between leaves runs with the wish, and a reconciler goes on. A late attempt finds no row: LeaseLost.
@@ -40,14 +40,15 @@ from service.errors import InputError
 from service.store import blobs
 from service.store.database import Database
 from service.store.spec_keys import path_id
-from service.store.tables import Base, Edit, Metric, Path, Run, SpecKey, State, StepMetric, Wish
+from service.store.tables import Base, Edit, LogLine, Metric, Path, Run, SpecKey, State, StepMetric, Wish
 
-AT_ONCE = 40  # runs in a transaction: some 4,000 rows in nine tables; SQLite takes 20 ms for them
+AT_ONCE = 40  # runs in a transaction: some 4,000 rows in ten tables; SQLite takes 20 ms for them
 POINTS_AT_ONCE = 10_000  # SQLite takes 20 ms for them
 MANY = 1000  # runs that are asked about in one statement
 
 T = TypeVar("T")
 POINTS = tuple(typing.cast(Table, table.__table__) for table in (Metric, StepMetric))
+LOG_LINES = typing.cast(Table, LogLine.__table__)
 ENDED = tuple(state for state in State if state.ended)
 YET_TO_TRAIN = tuple(state for state in State if not state.ended)
 KEPT: dict[str, tuple[InstrumentedAttribute[int | None], ...]] = {
@@ -182,14 +183,15 @@ def _lock(session: Session, run_ids: Sequence[int]) -> None:
 
 
 def _carry_out(database: Database, run_ids: Sequence[int]) -> Removed:
-    points = sum(_remove_points(database, table, run_ids) for table in POINTS)
+    points = sum(_remove_many(database, table, run_ids) for table in POINTS)
+    _remove_many(database, LOG_LINES, run_ids)
     with database.write(large=True) as session:
         pointed = _remove_rows(session, run_ids)
     return Removed(len(run_ids), points, blobs.remove_all(database, pointed))
 
 
-def _remove_points(database: Database, table: Table, run_ids: Sequence[int]) -> int:
-    """Their points, so many a transaction; returns how many there were."""
+def _remove_many(database: Database, table: Table, run_ids: Sequence[int]) -> int:
+    """Their rows in a table where they may have many, so many a transaction; returns how many there were."""
     key = list(table.primary_key)
     asked = select(Run.id).where(Run.id.in_(run_ids), Run.wish == Wish.REMOVE)
     some = select(*key).where(table.c.run_id.in_(asked)).limit(POINTS_AT_ONCE)

@@ -5,28 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, func, literal, not_, select, text
+from sqlalchemy import ColumnElement, and_, func, literal, not_, select, text
 from sqlalchemy.orm import Session
 
 from service.store.blobs import UNPOINTED_SECONDS
 from service.store.clock import after
 from service.store.records import Record
 from service.store.removal import YET_TO_TRAIN
-from service.store.tables import Blob, Dataset, Run, StepMetric, Summary
+from service.store.tables import Blob, Dataset, LogLine, Run, StepMetric, Summary
 
 SAMPLE = 300  # runs, spread over the history, that tell how many points a run has
 A_POINT = 31  # bytes of a point in SQLite, as measured, with a name of eight letters
-MOST_POINTS = 100_000  # of the sample that are counted
+A_LINE = 30  # bytes of a line of a log in SQLite, beside its text
+MOST_POINTS = 100_000  # of the sample that are counted, and as many lines
 METRICS = ("metrics", "step_metrics")
 
 
 @dataclass(frozen=True)
 class Space(Record):
-    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics` is
-    an estimate on SQLite, which does not know how large its tables are."""
+    """Bytes. `free` is what a SQLite file has to spare, for new rows or to be given back by compacting it. `metrics`
+    and `logs` are estimates on SQLite, which does not know how large its tables are."""
 
     database: int
     metrics: int
+    logs: int
     weights: int
     checkpoints: int
     datasets: int
@@ -43,14 +45,16 @@ def measure(session: Session) -> Space:
     datasets = _sum(session, select(func.sum(Blob.size)).where(Blob.id.in_(select(Dataset.blob_id))))
     runs = _sum(session, select(func.count()).select_from(Run))
     metrics = min(_metrics(session, runs), max(0, total - free - all_blobs))
+    logs = min(_logs(session, runs), max(0, total - free - all_blobs - metrics))
     unused = and_(Dataset.sha256.not_in(select(Run.dataset_sha256)), Blob.touched < after(-UNPOINTED_SECONDS))
     return Space(
         database=total,
         metrics=metrics,
+        logs=logs,
         weights=max(0, all_blobs - checkpoints - datasets),
         checkpoints=checkpoints,
         datasets=datasets,
-        rest=max(0, total - free - all_blobs - metrics),
+        rest=max(0, total - free - all_blobs - metrics - logs),
         free=free,
         runs=runs,
         prunable=_pointed(session, Run.checkpoint_id, ended=True)
@@ -82,9 +86,7 @@ def _metrics(session: Session, runs: int) -> int:
     """The bytes of the points; on SQLite as many a run as those of a sample have."""
     if session.get_bind().dialect.name == "postgresql":
         return sum(_sum(session, text(f"SELECT pg_total_relation_size('{name}')")) for name in METRICS)
-    newest = _sum(session, select(func.max(Run.id)))
-    spread = range(newest, 0, -max(1, newest // SAMPLE))
-    epochs = {row.id: row.epoch for row in session.execute(select(Run.id, Run.epoch).where(Run.id.in_(spread)))}
+    epochs = {row.id: row.epoch for row in session.execute(select(Run.id, Run.epoch).where(_sampled(session)))}
     names = select(Summary.run_id).where(
         Summary.run_id.in_(epochs), not_(Summary.name.startswith("test_", autoescape=True))
     )
@@ -92,3 +94,20 @@ def _metrics(session: Session, runs: int) -> int:
     steps = select(literal(1)).where(StepMetric.run_id.in_(epochs)).limit(MOST_POINTS).subquery()
     points += _sum(session, select(func.count()).select_from(steps))
     return int(A_POINT * points * runs / max(1, len(epochs)))
+
+
+def _logs(session: Session, runs: int) -> int:
+    """The same of the lines of logs."""
+    if session.get_bind().dialect.name == "postgresql":
+        return _sum(session, text("SELECT pg_total_relation_size('log_lines')"))
+    sample = list(session.scalars(select(Run.id).where(_sampled(session))))
+    lines = (
+        select(func.length(LogLine.text).label("size")).where(LogLine.run_id.in_(sample)).limit(MOST_POINTS).subquery()
+    )
+    taken = _sum(session, select(func.sum(lines.c.size + A_LINE)))
+    return int(taken * runs / max(1, len(sample)))
+
+
+def _sampled(session: Session) -> ColumnElement[bool]:
+    newest = _sum(session, select(func.max(Run.id)))
+    return Run.id.in_(range(newest, 0, -max(1, newest // SAMPLE)))

@@ -26,7 +26,7 @@ from sqlalchemy.types import TypeDecorator
 
 from service.store.clock import Timestamp, now
 
-SCHEMA = "0005"  # the newest migration, known here so that a command need not load Alembic to see that all is well
+SCHEMA = "0006"  # the newest migration, known here so that a command need not load Alembic to see that all is well
 Json = JSON().with_variant(JSONB(), "postgresql")
 Sorted = String().with_variant(String(collation="C"), "postgresql")  # an index serves one order: by the characters
 Big = BigInteger().with_variant(Integer(), "sqlite")  # SQLite counts up only in a column of type INTEGER
@@ -64,6 +64,14 @@ class Wish(StrEnum):
     CANCEL = "cancel"
     PAUSE = "pause"
     REMOVE = "remove"
+
+
+class Level(StrEnum):
+    """How much a line of a log matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class Number(TypeDecorator[float]):
@@ -268,6 +276,23 @@ class Attempt(Base):
     environment: Mapped[dict[str, Any]]
 
     __table_args__ = (Index("ix_attempts_worker", "worker"),)
+
+
+class LogLine(Base):
+    """A line of what an attempt had to tell. Where numbers are missing, lines have been left out.
+
+    It goes without foreign keys for the reason that metrics do.
+    """
+
+    __tablename__ = "log_lines"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - the key is the order they are read in
+
+    run_id: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    level: Mapped[str]
+    text: Mapped[str]
 
 
 class Metric(Base):

@@ -46,11 +46,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from service.errors import InputError, TrainyardError
-from service.store import notices, points, removal, submissions
+from service.store import logs, notices, points, removal, submissions
 from service.store.clock import after, now
+from service.store.logs import Line
 from service.store.points import Point, StepPoint
 from service.store.submissions import NewRun
-from service.store.tables import Attempt, Outcome, Run, Spec, State, Wish, Worker
+from service.store.tables import Attempt, Level, Outcome, Run, Spec, State, Wish, Worker
 
 LONGEST_BACK_OFF = 60.0  # seconds before a run that lost several workers is tried again
 SHY_SECONDS = 10.0  # for which a worker that lost a run leaves it to others, where there are any
@@ -102,12 +103,14 @@ class WeightsKept:
 
 @dataclass
 class Progress:
-    """What an attempt has to report: points since its last report, samples and seconds since it began."""
+    """What an attempt has to report: points and lines of its log since its last report, samples and seconds since it
+    began."""
 
     first_epoch: int = 0
     epoch: int = 0
     points: list[Point] = field(default_factory=list)
     steps: list[StepPoint] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     samples: int = 0
     seconds: float = 0.0
     checkpoint_id: int | None = None
@@ -185,7 +188,7 @@ def _best_waiting(queue: str, worker: str, lease_seconds: float) -> Select[int]:
 def record(session: Session, run_id: int, attempt: int, progress: Progress, lease_seconds: float) -> Wish | None:
     """Store what the attempt reports and renew its lease; returns what a person wants of the run.
 
-    Safe to repeat after a commit whose answer was lost: a point that is there already stays as it is.
+    Safe to repeat after a commit whose answer was lost: a point or a line that is there already stays as it is.
     """
     values: dict[str, Any] = {"lease_until": after(lease_seconds)}
     if progress.epoch:
@@ -199,6 +202,7 @@ def record(session: Session, run_id: int, attempt: int, progress: Progress, leas
         raise LeaseLost(run_id, attempt)
     points.store(session, run_id, progress.points)
     points.store_steps(session, run_id, progress.steps)
+    logs.store(session, run_id, attempt, progress.lines)
     if progress.epoch:
         _update_attempt(session, run_id, attempt, progress)
     return Wish(row.wish) if row.wish else None
@@ -241,10 +245,12 @@ def finish(
     error: str | None = None,
     reason: str | None = None,
     weights: WeightsKept | None = None,
+    lines: Sequence[Line] = (),
 ) -> None:
     """End the run as completed, failed or cancelled, and point at the weights that it leaves.
 
-    `reason` is told of the attempt alone: why a completed run ended before its last epoch.
+    `reason` is told of the attempt alone: why a completed run ended before its last epoch. `lines`: the last of its
+    log.
     """
     values: dict[str, Any] = {
         "state": State(outcome.value), "finished": now(), "lease_until": None, "wish": None, "error": error,
@@ -256,6 +262,7 @@ def finish(
         values |= asdict(weights)
     if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is not None:
         _end_attempt(session, run_id, attempt, outcome, error or reason)
+        logs.store(session, run_id, attempt, lines)
         notices.add(session, [run_id])
     elif not _ended_so(session, run_id, attempt, outcome):
         raise LeaseLost(run_id, attempt)
@@ -267,13 +274,13 @@ def _ended_so(session: Session, run_id: int, attempt: int, *outcomes: Outcome) -
     return found is not None and found.outcome in outcomes
 
 
-def interrupt(session: Session, run_id: int, attempt: int, reason: str) -> State:
+def interrupt(session: Session, run_id: int, attempt: int, reason: str, lines: Sequence[Line] = ()) -> State:
     """Give the run back to its queue, or put it to rest if a person wants it paused; the work is saved.
 
     It costs the run none of its attempts, for nothing went wrong.
     """
     changes = {"max_attempts": Run.max_attempts + 1, "not_before": now()}
-    return _give_back(session, run_id, attempt, Outcome.INTERRUPTED, reason, changes)
+    return _give_back(session, run_id, attempt, Outcome.INTERRUPTED, reason, changes, lines=lines)
 
 
 def lose(session: Session, run_id: int, attempt: int, reason: str, exit_signal: str | None = None) -> State:
@@ -281,7 +288,7 @@ def lose(session: Session, run_id: int, attempt: int, reason: str, exit_signal: 
     before = select(func.count()).where(Attempt.run_id == run_id, Attempt.outcome == Outcome.LOST)
     pause = min(LONGEST_BACK_OFF, 2.0 ** min(session.scalar(before) or 0, 10) - 1)
     changes = {"not_before": after(pause), "lost_by": Run.worker}
-    return _give_back(session, run_id, attempt, Outcome.LOST, reason, changes, exit_signal)
+    return _give_back(session, run_id, attempt, Outcome.LOST, reason, changes, exit_signal=exit_signal)
 
 
 def _give_back(
@@ -291,7 +298,9 @@ def _give_back(
     outcome: Outcome,
     reason: str,
     changes: Mapping[str, Any],
+    *,
     exit_signal: str | None = None,
+    lines: Sequence[Line] = (),
 ) -> State:
     cancelled, paused = Run.wish == Wish.CANCEL, Run.wish == Wish.PAUSE
     spent = Run.attempt >= changes.get("max_attempts", Run.max_attempts)
@@ -311,6 +320,9 @@ def _give_back(
         if outcome is Outcome.INTERRUPTED and found == State.PAUSED:
             outcome = Outcome.PAUSED
         _end_attempt(session, run_id, attempt, outcome, reason, exit_signal)
+        logs.store(session, run_id, attempt, lines)
+        if outcome is Outcome.LOST:
+            logs.add(session, run_id, attempt, f"lost: {reason}; the run is {found}", Level.WARNING)
         notices.add(session, [run_id])
     elif _ended_so(session, run_id, attempt, outcome, *([Outcome.PAUSED] if outcome is Outcome.INTERRUPTED else [])):
         found = _state(session, run_id)

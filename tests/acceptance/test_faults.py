@@ -36,6 +36,10 @@ def test_a_run_whose_training_process_is_killed_finishes_with_the_same_bytes(any
     [lost, _] = any_yard.client.attempts(run)
     assert (lost.reason.split(" on ")[0], lost.exit_signal) == (f"its training process {training}", "SIGKILL")
     assert lost.reason.endswith("died by SIGKILL")
+    first, second = (any_yard.client.logs(run, attempt=number) for number in (1, 2))
+    assert any(line.text.startswith("epoch ") for line in first)
+    assert first[-1].text == f"lost: {lost.reason}; the run is queued"
+    assert any(line.text.startswith("goes on from its checkpoint, after epoch ") for line in second)
     assert_like_undisturbed(any_yard, run, undisturbed)
 
 

@@ -36,10 +36,14 @@ def test_a_run_that_is_submitted_appears_and_is_watched_to_its_end(yard: Yard, u
     page.evaluate("window.untouched = true")
     curve = page.locator("#curves path.c1").first
     expect(curve).to_have_attribute("d", re.compile("M.*L"))
+    log = page.get_by_role("region", name="Log, the newest line last")
+    expect(log).to_contain_text("epoch 1/")
     before = curve.get_attribute("d")
     expect(curve).not_to_have_attribute("d", before or "")
     expect(page.locator("#head .state")).to_have_text("completed")
     expect(page.locator("#spoken")).to_have_text(f"Run {run.id} is completed")
+    expect(log.locator("li").last).to_contain_text("completed")
+    assert log.evaluate("log => Math.abs(log.scrollTop) < 2")  # still at its end
     expect(page.locator("#why")).to_contain_text(f"run {run.id} completed")
     page.locator("#inside").scroll_into_view_if_needed()
     expect(page.get_by_role("region", name="Confusion matrix")).to_be_visible()

@@ -17,6 +17,7 @@ EVERYTHING = [
     "/runs", "/runs?columns=id,state,created,best(val_loss),optimizer", "/runs/1", "/runs/best?metric=val_loss",
     "/runs/stats?metric=val_loss&by=optimizer,queue", "/runs/pareto?first=val_loss&second=duration",
     "/runs/compare?run=1&run=2", "/runs/1/history", "/runs/1/steps", "/runs/1/attempts", "/runs/1/edits",
+    "/runs/1/logs",
     "/runs/1/why", "/runs/1/origin", "/runs/1/evaluation", "/runs/1/weights", "/workers", "/status", "/queues",
     "/space", "/datasets",
 ]  # fmt: skip
@@ -42,6 +43,7 @@ def api(client: Client) -> Iterator[httpx.Client]:
         (models.MetricSummary, records.MetricSummary),
         (models.Attempt, records.AttemptRecord),
         (models.Edit, records.EditRecord),
+        (models.LogLine, records.LogRecord),
         (models.Worker, records.WorkerRecord),
         (models.Dataset, records.DatasetRecord),
     ],

@@ -469,6 +469,20 @@ def test_a_run_is_cloned_with_keys_changed_and_tells_where_it_comes_from(cli):
     assert re.search(r"^cloned from +run 1 *$", cli("runs", "show", 6).out, re.M)
 
 
+def test_the_log_of_a_run_is_printed_whole_in_part_or_for_programs(cli):
+    whole = cli("runs", "logs", 2).out.splitlines()
+    assert re.match(r"[0-9]{4}-[0-9-]+ [0-9:]+  attempt 1 begins: worker ada on ", whole[0])
+    assert "  error: failed: diverged in epoch 1" in whole[-1]
+    assert cli("runs", "logs", 2, "--attempt", 1, "--tail", 1, "--follow").out.splitlines() == whole[-1:]
+    assert cli("runs", "logs", 2, "--follow").out.splitlines() == whole
+    told = cli("runs", "logs", 2, "--json").json
+    assert [line["number"] for line in told] == list(range(1, len(whole) + 1))
+    assert set(told[0]) == {"attempt", "number", "at", "level", "text"}
+    assert [json.loads(line) for line in cli("runs", "logs", 2, "-f", "--json").out.splitlines()] == told
+    assert cli("runs", "logs", 5).err.startswith("run 5 has no log yet")
+    assert cli.refused("runs", "logs", 1, "--attempt", 2) == "run 1 has no attempt 2; there was one attempt"
+
+
 def test_watching_an_ended_run_tells_its_epochs_and_exits_1_unless_it_completed(cli):
     watched = cli("runs", "watch", 1)
     assert watched.code == 0
@@ -649,7 +663,7 @@ def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(c
 
 
 def test_the_database_is_checked_and_upgraded(cli):
-    assert cli("db", "check").out == "the database is at schema 0005, the one this version needs\n"
+    assert cli("db", "check").out == "the database is at schema 0006, the one this version needs\n"
     assert cli("db", "upgrade").out == "the database is at schema 0005\n"
     url = f"sqlite:///{cli.home / 'new.db'}"
     made = cli("--database", url, "db", "upgrade")

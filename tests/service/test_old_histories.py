@@ -38,7 +38,7 @@ from workers import slot
 
 FILES = sorted((Path(__file__).parent / "recorded" / "histories").glob("*.db"))
 EPOCHS = 6
-CLONES = {"0001": {}, "0002": {8: 1, 9: 8}, "0003": {8: 1, 9: 8}, "0004": {8: 1, 9: 8}}  # run: what it was cloned from
+CLONES = {"0001": {}} | {version: {8: 1, 9: 8} for version in ("0002", "0003", "0004", "0005")}  # run: cloned from
 STOPPED = 4  # paused; where a version knew no pause, its worker was told to stop
 
 

@@ -343,14 +343,30 @@ def test_a_member_that_was_changed_without_its_manifest_is_refused(here, file, t
 
 
 @pytest.mark.parametrize(
-    ("limit", "value"), [("MOST_BYTES", {".json": 10**6, ".csv": 10}), ("SPARE", -(10**7)), ("VERSION", 2)]
+    ("limit", "value"), [("MOST_BYTES", {".json": 10**6, ".csv": 10}), ("SPARE", -(10**7)), ("READ", (3,))]
 )
 def test_members_beyond_their_size_and_later_versions_are_refused(here, file, monkeypatch, limit, value):
     monkeypatch.setattr(archive, limit, value)
     with pytest.raises(
-        InputError, match=r"is too large|larger than such a file|is of version 1, this Trainyard reads 2"
+        InputError, match=r"is too large|larger than such a file|is of version 2, this Trainyard reads up to 2"
     ):
         here.import_runs(file)
+
+
+def test_a_file_of_version_1_which_had_no_logs_is_read(here, file, tmp_path):
+    told = members(file)
+    logs = [name for name in told if name.endswith("/log.json")]
+    assert "1/log.json" in logs
+    for name in logs:
+        del told[name]
+    manifest = json.loads(told["manifest.json"]) | {"version": 1}
+    manifest["members"] = {name: about for name, about in manifest["members"].items() if name not in logs}
+    told["manifest.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
+        for name, data in told.items():
+            old.writestr(name, data)
+    assert [run.new for run in here.import_runs(tmp_path / "old.zip")] == [True] * 3
+    assert here.logs(1) == []
 
 
 def test_a_damaged_file_is_refused_wherever_the_damage_is(here, file, another, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from sqlalchemy import func, select
 
 from service.store import blobs, notices, removal, transitions
+from service.store.logs import Line
 from service.store.points import Point
 from service.store.removal import NotEnded, ParentGone, Removed
-from service.store.tables import Base, Blob, Chunk, Dataset, Edit, Outcome, Run, State, StepMetric, Wish
+from service.store.tables import Base, Blob, Chunk, Dataset, Edit, Level, Outcome, Run, State, StepMetric, Wish
 from service.store.transitions import BeingRemoved, LeaseLost, WeightsKept
 
 OWNED = [table for table in Base.metadata.sorted_tables if "run_id" in table.c]
@@ -32,7 +34,8 @@ def full(yard, outcome=Outcome.COMPLETED, **changes: Any) -> int:
         Edit(run_id=claim.run_id, who="ada", what="note", before=None, after="x"),
         *(StepMetric(run_id=claim.run_id, name="loss", step=step, value=0.1) for step in range(25)),
     ]))  # fmt: skip
-    yard.finish(claim, outcome, weights=WeightsKept(stage(yard), stage(yard), "e" * 64))
+    lines = [Line(1, time.monotonic(), Level.INFO, "it ends")]
+    yard.finish(claim, outcome, weights=WeightsKept(stage(yard), stage(yard), "e" * 64), lines=lines)
     return claim.run_id
 
 

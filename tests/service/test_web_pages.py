@@ -151,6 +151,17 @@ def test_a_run_shows_its_curves_network_spec_and_attempts(browser: httpx.Client)
     assert "no worker serves queue &#39;night&#39;" in browser.get("/runs/5").text
 
 
+def test_a_run_shows_its_log_with_what_matters_marked_in_words(browser: httpx.Client):
+    page = browser.get("/runs/2").text
+    log = text(page[page.index('id="log"') : page.index('id="spec-head"')])
+    assert re.search(r"attempt 1 [0-9:]{8} attempt 1 begins: worker ada on .* error failed: diverged in epoch 1", log)
+    whole = browser.get("/runs/2/log")
+    assert whole.headers["content-type"] == "text/plain; charset=utf-8"
+    assert re.search(r"^[0-9: -]{19}  error: failed: diverged in epoch 1", whole.text, re.MULTILINE)
+    assert "No line yet." in browser.get("/runs/5").text
+    assert browser.get("/runs/99/log").status_code == 404
+
+
 def test_what_can_be_done_with_a_run_depends_on_its_state(browser: httpx.Client):
     def actions(run: int) -> list[str]:
         return re.findall(r'data-action="(\w+)"', browser.get(f"/runs/{run}").text)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import threading
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 import nn
 from service.datasets.tensors import pack, unpack
@@ -16,8 +20,9 @@ from service.store import blobs, transitions
 from service.store import workers as worker_store
 from service.store.clock import after, now
 from service.store.tables import Attempt, Chunk
+from service.store.transitions import LeaseLost
 from tests.servers import eventually
-from workers import drain, slot
+from workers import drain, keeper, slot
 from workers.environment import environment
 from workers.keeper import Stop
 from workers.limits import memory_taken
@@ -40,6 +45,15 @@ def test_a_run_completes_with_weights_metrics_and_no_checkpoint(here):
     assert (attempt.outcome, attempt.first_epoch, attempt.epoch) == ("completed", 1, 6)
     assert attempt.samples == 6 * 1258
     assert attempt.environment["numpy"]
+    lines = [line for line in here.client.logs(run) if not line.text.startswith("a checkpoint is saved, ")]
+    begins, rows, first, *_, last, tested, ends = lines
+    assert begins.text == f"attempt 1 begins: worker ada on {environment()['host']}, process {os.getpid()}"
+    assert rows.text == "rows: 1,258 to train, 359 to validate, 180 to test; network: 1,210 parameters in 3 layers"
+    assert first.text.startswith("epoch 1/6: loss ")
+    assert first.text.endswith(", the best so far")
+    assert last.text.startswith("epoch 6/6: loss ")
+    assert tested.text.startswith("the weights of epoch ")
+    assert ends.text == "completed"
 
 
 def test_a_run_interrupted_again_and_again_ends_like_one_that_was_left_alone(here, before_step):
@@ -146,6 +160,65 @@ def test_an_error_of_the_code_fails_the_run_at_once_and_names_itself(here, monke
     here.train()
     assert here.client.run(run).error == "ZeroDivisionError: division by zero"
     assert here.outcomes(run) == ["failed"]
+    texts = [line.text for line in here.client.logs(run) if line.level == "error"]
+    assert texts[:2] == ["an error that nobody expected", "Traceback (most recent call last):"]
+    assert '    raise ZeroDivisionError("division by zero")' in texts
+    assert texts[-1] == "failed: ZeroDivisionError: division by zero"
+
+
+@ONE
+def test_what_a_process_is_warned_of_is_in_the_log_of_the_run(here, monkeypatch):
+    def warned(*_):
+        warnings.simplefilter("default")  # as outside of tests
+        warnings.warn("something odd", RuntimeWarning, stacklevel=1)
+        yield from train(*_)
+
+    train = nn.train
+    monkeypatch.setattr(nn, "train", warned)
+    run = here.submit()
+    here.train()
+    [line] = [line for line in here.client.logs(run) if line.level == "warning"]
+    assert line.text.startswith("RuntimeWarning: something odd (")
+    assert here.client.run(run).state == "completed"
+    assert not logging.getLogger("workers").handlers
+
+
+@ONE
+def test_a_log_costs_no_transaction_and_one_statement(here, monkeypatch):
+    patient = here.settings.model_copy(update={"checkpoint_seconds": 600.0, "lease_seconds": 600.0})
+    monkeypatch.setattr(slot, "settings", patient)
+    monkeypatch.setattr(keeper, "WRITE_SECONDS", 600.0)  # else a slow machine writes in the middle too
+    said = []
+
+    def told(connection, cursor, statement, *_):
+        said.append(" ".join(statement.split()))
+
+    event.listen(here.database.engine, "before_cursor_execute", told)
+    here.submit()
+    said.clear()
+    here.train()
+    event.remove(here.database.engine, "before_cursor_execute", told)
+    assert sum("log_lines" in statement for statement in said) == 1, said
+    at = next(place for place, statement in enumerate(said) if "log_lines" in statement)
+    assert said[at - 1].startswith("UPDATE attempts SET"), said
+
+
+def test_the_log_of_a_killed_attempt_is_there_and_the_next_one_follows(here, before_step):
+    run = here.submit("train.epochs=3")
+
+    def die() -> None:
+        eventually(lambda: any(line.text.startswith("epoch 1/3") for line in here.client.logs(run)))
+        here.lose(run, 1)
+        raise LeaseLost(run, 1)
+
+    before_step({STEPS + 5: die})
+    here.train()
+    here.train()
+    found = [(line.attempt, line.text.partition(" ")[0]) for line in here.client.logs(run)]
+    found = [line for line in found if line[1] != "a"]  # a checkpoint is saved
+    assert found[:4] == [(1, "attempt"), (1, "rows:"), (1, "epoch"), (1, "lost:")]
+    assert found[4:6] == [(2, "attempt"), (2, "goes")]
+    assert found[-1] == (2, "completed")
 
 
 @ONE
@@ -194,6 +267,9 @@ def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before_and_ends_th
     before = here.row(run).previous_checkpoint_id
     here.train()
     assert f"run {run}: its checkpoint is of no use, the one before it is tried: " in caplog.text
+    told = [line.text for line in here.client.logs(run, attempt=3)]
+    assert told[1].startswith("its checkpoint is of no use, the one before it is tried: ")
+    assert told[2].startswith("goes on from its checkpoint, after epoch ")
     assert here.outcomes(run) == ["interrupted", "interrupted", "completed"]
     assert before is not None
     assert 1 < here.client.attempts(run)[2].first_epoch <= 4

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from service.store.tables import Outcome, State
+from service.store.tables import Level, Outcome, State
 
 Time = Annotated[
     str, WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-11-25T08:30:00.000Z"]})
@@ -93,6 +93,19 @@ class Attempt(Model):
 
 class Attempts(Model):
     attempts: list[Attempt]
+
+
+class LogLine(Model):
+    attempt: int
+    number: int = Field(description="in its attempt, from 1; where numbers are missing, lines have been left out")
+    at: Time
+    level: Level
+    text: str
+
+
+class LogPage(Model):
+    lines: list[LogLine]
+    next: str | None = Field(description="what `after` takes to go on; null where there is no line yet")
 
 
 class Edit(Model):
@@ -236,6 +249,7 @@ class Space(Model):
 
     database: int
     metrics: int
+    logs: int
     weights: int
     checkpoints: int
     datasets: int

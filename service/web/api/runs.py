@@ -21,6 +21,7 @@ MOST_COMPARED = 100
 MOST_POINTS = 100_000
 EVALUATIONS = 2  # at once: each takes a core and the dataset's memory
 PATIENCE_SECONDS = 10.0
+PLACE = r"^[0-9]{1,9}\.[0-9]{1,9}$"  # an attempt and a line of its log
 Field = Annotated[str, Query(min_length=1, max_length=LONGEST)]
 
 
@@ -138,6 +139,27 @@ def _add_parts(api: APIRouter, client: Client) -> None:
     def attempts(run: RunPath) -> dict[str, Any]:
         """Each try at the run by a worker, and how it ended."""
         return {"attempts": [attempt.json() for attempt in of(run, client.attempts)]}
+
+    @api.get("/{run:int}/logs", operation_id="run_logs", response_model=models.LogPage, responses=answers(404))
+    def logs(
+        run: RunPath,
+        attempt: Annotated[int | None, Query(ge=1, le=MOST_RUNS, description="of this attempt alone")] = None,
+        after: Annotated[
+            str | None,
+            Query(
+                pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$",
+                description="go on behind this attempt and number",
+                examples=["1.20"],
+            ),
+        ] = None,
+        limit: Limit = 1000,
+    ) -> dict[str, Any]:
+        """What the run's attempts had to tell, in order. Ask again with `next` for more, also while it trains."""
+        number_of_attempt, _, number = (after or "0.0").partition(".")
+        place = int(number_of_attempt), int(number)
+        lines = client.logs(run, attempt=attempt, after=place, limit=limit)
+        last = f"{lines[-1].attempt}.{lines[-1].number}" if lines else after
+        return {"lines": [line.json() for line in lines], "next": last}
 
     @api.get("/{run:int}/edits", operation_id="run_edits", response_model=models.Edits, responses=answers(404))
     def edits(run: RunPath) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.exceptions import HTTPException
@@ -88,6 +88,10 @@ def add_pages(app: FastAPI, client: Client) -> Pages:
     @app.get("/runs/{run_id}", response_class=HTMLResponse, include_in_schema=False)
     def show_run(request: Request, run_id: int) -> Response:
         return pages.show(request, "run.html", run.values(client, run_id))
+
+    @app.get("/runs/{run_id}/log", response_class=PlainTextResponse, include_in_schema=False)
+    def show_log(run_id: int) -> Response:
+        return PlainTextResponse(run.log_text(client, run_id), headers={"Cache-Control": "no-cache"})
 
     @app.get("/runs/{run_id}/inside", response_class=HTMLResponse, include_in_schema=False)
     def show_inside(request: Request, run_id: int) -> Response:

@@ -14,10 +14,11 @@ import yaml
 from nn.metrics import base_name
 from service.client import Client
 from service.client.acting import LONGEST_NOTE
-from service.display import age, duration, judged_by, lasted, measured_by, number
+from service.display import age, duration, judged_by, lasted, log_line, measured_by, number
 from service.errors import TrainyardError
 from service.inspection import Layers
-from service.store.records import AttemptRecord, RunRecord
+from service.store.logs import left_out
+from service.store.records import AttemptRecord, LogRecord, RunRecord
 from service.store.tables import State
 from service.web.pages.charts import Chart, Drawn, chart
 from service.web.pages.rows import left, moment, per_second
@@ -25,6 +26,7 @@ from service.web.pages.rows import left, moment, per_second
 SPLITS = (("", "train"), ("val_", "validation"), ("test_", "test"))
 PARENTS = {"cloned_from": "cloned from", "fine_tuned_from": "fine-tuned from", "replay_of": "replay of"}
 STEP_POINTS = 300
+LOG_LINES = 100  # the last ones; the whole log is a link away
 CHARTS = 8  # metrics drawn; the table has all
 KNOWN = 256  # runs of which is remembered what does not change
 LOOKED_AT = 32  # epochs of training runs of which the curves are remembered
@@ -68,6 +70,7 @@ def values(client: Client, run_id: int) -> dict[str, Any]:
         "network": network(client, run),
         "spec": _spec(client, run_id),
         "attempts": [_attempt(attempt) for attempt in reversed(attempts)],
+        "log": log(client, run_id),
         "environment": flat(last.environment) if last else {},
         "origin": flat(client.origin(run_id)),
         "facts": facts(run),
@@ -77,6 +80,32 @@ def values(client: Client, run_id: int) -> dict[str, Any]:
         "longest_note": LONGEST_NOTE,
         "has_weights": run.weights_sha256 is not None,
     }
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A line as it is shown; `missing`: lines before it that have been left out."""
+
+    line: LogRecord
+    missing: int
+    begins: bool  # whether it is the first one here of its attempt
+
+
+def log(client: Client, run_id: int) -> dict[str, Any]:
+    lines, before, found = client.log_tail(run_id, LOG_LINES), 0, []
+    for missing, line in left_out(lines):
+        found.append(Logged(line, missing, line.attempt != before))
+        before = line.attempt
+    return {"lines": found, "whole": not lines or (lines[0].attempt, lines[0].number) == (1, 1)}
+
+
+def log_text(client: Client, run_id: int) -> str:
+    """The whole log as text."""
+    told = []
+    for missing, line in left_out(client.logs(run_id)):
+        told += [f"… {missing:,} lines left out\n"] if missing else []
+        told.append(f"{log_line(line)}\n")
+    return "".join(told)
 
 
 @lru_cache(maxsize=KNOWN)

@@ -14,6 +14,9 @@ function attributes(old, fresh) {
 }
 
 function children(old, fresh) {
+  const staying = new Set([...fresh.children].map(key));
+  for (const child of [...old.children])  // what has gone goes first, so that what follows it need not move
+    if (key(child) && !staying.has(key(child))) child.remove();
   const keyed = new Map([...old.children].filter(key).map((child) => [key(child), child]));
   let place = old.firstChild;
   for (const wanted of [...fresh.childNodes]) {
