@@ -49,6 +49,7 @@ class Batch:
         self.queue = queue
         self._data = data
         self.runs: list[NewRun] = []
+        self.folders: list[Path | None] = []  # that each run's spec stands in
         self._load, self._named = begin, named
         self._weights: dict[Beginning, tuple[Weights, Spec]] = {}
         self._read: dict[str, Dataset] = {}
@@ -89,6 +90,7 @@ class Batch:
         resolver = self._resolvers.setdefault(dataset.sha256, Resolver(dataset))
         document = resolver.document(spec, begin)
         self._sources.setdefault(dataset.sha256, (dataset, spec.data.source))
+        self.folders.append(spec._folder)
         self.runs.append(
             NewRun(
                 name=spec.name or "run",

@@ -24,7 +24,13 @@ def load(session: Session, spec: Spec) -> Weights:
         gone = removal.given_up(session, begin.run, "weights")
         why = "has no weights to begin with" if gone is None else "its weights were removed by retention"
         raise spec.error(("begin", "run"), f"run {begin.run} is {state} and {why}")
-    found = weights.unpack(blobs.load(session, blob_id))
+    return same(spec, weights.unpack(blobs.load(session, blob_id)))
+
+
+def same(spec: Spec, found: Weights) -> Weights:
+    """These weights, if they are those that the spec recorded. Raises SpecError."""
+    begin = spec.begin
+    assert begin is not None
     sha256 = weights.sha256(found.parameters)
     if begin.sha256 not in (None, sha256):
         sentence = f"run {begin.run} has other weights now than this spec was made with ({sha256[:12]} instead of"

@@ -6,14 +6,18 @@ import os
 import platform
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.broker import program
 from service.client import Client
 from service.errors import TrainyardError
 from service.store.database import sqlite_module
-from service.urls import broker_risks, database_risks, elsewhere, without_secrets
+from service.urls import broker_risks, database_risks, elsewhere, without_secrets, yard_risks
 from service.yard import running
+
+if TYPE_CHECKING:
+    from service.remote import RemoteClient
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
 SAFE_SQLITE = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # where the WAL-reset bug is fixed: the last is the oldest backport
@@ -27,9 +31,16 @@ class Finding:
 
 
 def examine(client: Client) -> list[Finding]:
-    return [
+    from service.remote import RemoteClient
+
+    here = [
         Finding(OK, "python", f"{platform.python_version()} on {platform.machine()} with {os.cpu_count()} cores"),
         _blas(),
+    ]
+    if isinstance(client, RemoteClient):
+        return [*here, _tried("yard", lambda: _remote(client)), *_risks("yard", yard_risks(client.url))]
+    return [
+        *here,
         _home(client),
         _sqlite(client),
         _tried("database", lambda: _database(client)),
@@ -58,6 +69,12 @@ def _blas() -> Finding:
         return Finding(WARNING, "blas", "NumPy has no BLAS that can be asked for its threads; training may be slow")
     pool = pools[0]
     return Finding(OK, "blas", f"{pool['internal_api']} {pool['version']}, {pool.get('architecture', '?')} kernels")
+
+
+def _remote(client: RemoteClient) -> Finding:
+    who = client.caller()
+    name = f"as '{who['name']}', " if who["name"] else ""
+    return Finding(OK, "yard", f"{client.url} is version {client.version()} and lets you in, {name}as {who['role']}")
 
 
 def _home(client: Client) -> Finding:

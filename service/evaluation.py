@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,21 @@ class Evaluation:
         if self.confusion is not None:
             document["confusion"] = self.confusion.tolist()
         return document
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Evaluation:
+        """The other way of `document`."""
+        classes = document.get("classes")
+        names = tuple(row["name"] for row in classes or ())
+        per_class = None
+        if classes is not None:
+            per_class = PerClass(*(np.array([row[name] for row in classes]) for name in PerClass._fields))
+        confusion = document.get("confusion")
+        metrics = {name: math.nan if value is None else value for name, value in document["metrics"].items()}
+        return cls(
+            document["split"], document["rows"], metrics, names, per_class,
+            None if confusion is None else np.array(confusion, dtype=np.int64),
+        )  # fmt: skip
 
     def confused(self) -> list[tuple[str, str, int]]:
         """What was taken for what, and how often: true class, predicted class, rows, the most frequent first."""

@@ -53,7 +53,7 @@ def watch(read: Read, run_ids: Iterable[int], timeout: float | None = None) -> I
             shown[run.id] = run
         open_ids = [run_id for run_id in open_ids if not shown[run_id].state.ended]
         if open_ids and deadline is not None and time.monotonic() > deadline:
-            raise TimedOut(_late([shown[run_id] for run_id in open_ids]), timeout or 0.0)
+            raise TimedOut(late([shown[run_id] for run_id in open_ids]), timeout or 0.0)
         if open_ids:
             time.sleep(POLL_SECONDS)
 
@@ -90,7 +90,7 @@ def _changed(read: Read, run_ids: Sequence[int], rows: dict[int, tuple[Any, ...]
         return [run for some in parts for run in history.some(session, some)]
 
 
-def _late(runs: Sequence[RunRecord]) -> str:
+def late(runs: Sequence[RunRecord]) -> str:
     first = runs[0]
     if len(runs) == 1:
         return f"run {first.id} is still {first.state}"

@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from service.errors import InputError
-from service.urls import check_broker, check_database, check_webhook
+from service.urls import check_broker, check_database, check_webhook, check_yard
 
 LONGEST_SOCKET_PATH = 100  # sockaddr_un holds 104 bytes on macOS and 108 on Linux, the terminating zero included
 DAY = 86_400
@@ -31,6 +31,8 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("trainyard"),
         description="folder of the history, the embedded broker, logs and config.toml",
     )
+    url: str = Field("", description="address of a yard to work with through its API; empty: by database and broker")
+    token: SecretStr | None = Field(None, description="secret of a token of that yard")
     database_url: str = Field("", description="SQLAlchemy URL; empty: a SQLite file in the home")
     broker_url: str = Field("", description="redis:// or rediss:// URL; empty: the broker that `trainyard up` starts")
     host: str = Field("127.0.0.1", description="address the web page and the metrics listen on")
@@ -103,6 +105,13 @@ class Settings(BaseSettings):
     def _known_address(cls, url: str) -> str:
         if url:
             check_webhook(url)
+        return url
+
+    @field_validator("url")
+    @classmethod
+    def _known_yard(cls, url: str) -> str:
+        if url:
+            check_yard(url)
         return url
 
     @field_validator("notify_command")
@@ -216,13 +225,24 @@ def write_once(file: Path, text: str) -> str:
     return text
 
 
+def _agreeing(settings: Settings) -> Settings:
+    """Raises InputError where a yard is named in two ways."""
+    for name in ("database_url", "broker_url"):
+        if settings.url and getattr(settings, name):
+            raise InputError(
+                f"TRAINYARD_URL and TRAINYARD_{name.upper()} are both set; take the first to work through a yard's "
+                "API, the others to work with its database and broker"
+            )
+    return settings
+
+
 _WANTED = {"int_parsing": "a whole number", "float_parsing": "a number"}
 
 
 def load_settings(**flags: Any) -> Settings:
     """Read the settings; flags that are None do not count. Raises InputError that names the setting."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return _agreeing(Settings(**{name: value for name, value in flags.items() if value is not None}))
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])

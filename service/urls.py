@@ -59,6 +59,20 @@ def check_webhook(url: str) -> None:
         raise ValueError("a password in it would not be sent; messages are signed with notify_secret instead")
 
 
+def check_yard(url: str) -> None:
+    """Raise ValueError if it is no address of a yard's page."""
+    wanted = "use http://HOST:PORT or https://HOST"
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not (good and url.isascii() and url.isprintable() and " " not in url):
+        raise ValueError(f"it is no URL; {wanted}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(f"{wanted}, and TRAINYARD_TOKEN for the token")
+
+
 def check_broker(url: str) -> None:
     """Raise ValueError if it is no URL, or several with semicolons, of a broker that Celery can use."""
     for part in url.split(";"):
@@ -139,6 +153,14 @@ def elsewhere(host: str | None) -> bool:
     """Whether what is sent to this host leaves the machine. A folder is one of sockets."""
     near = not host or host.startswith("/") or host == "localhost" or re.fullmatch(r"127(\.\d{1,3}){3}|::1", host)
     return not near
+
+
+def yard_risks(url: str) -> list[str]:
+    """What is not protected on the way to a yard's API, a sentence for each."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or not elsewhere(parts.hostname):
+        return []
+    return [f"{parts.hostname} is another machine, and the token travels readable; use https://"]
 
 
 def broker_risks(url: str) -> list[str]:

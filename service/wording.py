@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -62,3 +63,8 @@ def listed(names: Iterable[str], last: str = "and") -> str:
     """a, b and c."""
     *head, tail = list(names) or [""]
     return f"{', '.join(head)} {last} {tail}" if head else tail
+
+
+def kebab(name: str) -> str:
+    """NoSuchRun is written no-such-run."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()

@@ -7,6 +7,7 @@ import logging
 import sys
 
 from service.cli.edge import translated
+from service.errors import InputError
 from service.settings import load_settings
 from workers.supervisor import Supervisor
 
@@ -21,8 +22,11 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(process)d %(name)s %(levelname)s %(message)s")
     logging.captureWarnings(True)
+    settings = load_settings()
+    if settings.url:
+        raise InputError("a worker needs the yard's database and broker, and TRAINYARD_URL is neither; unset it")
     Supervisor(
-        load_settings(),
+        settings,
         name=options.name,
         slots=options.slots,
         queues=options.queues.split(","),

@@ -40,16 +40,24 @@ GridOption = Annotated[
 
 
 def settings() -> Settings:
+    """Of a yard on this machine. Raises InputError where TRAINYARD_URL names one elsewhere."""
+    from service.errors import InputError
     from service.settings import load_settings
 
-    return load_settings(**flags)
+    here = load_settings(**flags)
+    if here.url:
+        raise InputError(
+            f"this works with a yard's own machine, database and broker, and TRAINYARD_URL names the yard at "
+            f"{here.url}; do it there, or without TRAINYARD_URL"
+        )
+    return here
 
 
 def client() -> Client:
     """Closed at the end of the command."""
     from service.client import Client
 
-    made = Client(settings(), notify=hint)
+    made = Client(notify=hint, **flags)
     _clients.append(made)
     return made
 

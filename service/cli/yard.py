@@ -33,6 +33,7 @@ def demo() -> None:
     """
     from service.cli.demo import demo
 
+    context.settings()
     demo(context.client())
 
 
@@ -91,21 +92,11 @@ def status(json: JsonOption = False) -> None:
 
     Example: trainyard status
     """
-    from service.urls import without_secrets
-    from service.yard import running
-
     client = context.client()
-    state = running(client.settings)
     workers = [worker for worker in client.workers() if worker.state != "stopped"]
     served = {queue for worker in workers for queue in worker.queues}
     waiting = {**dict.fromkeys(sorted({"default", *served}), (0, 0.0)), **client.waiting()}
-    broker = f"embedded, {client.settings.broker_socket}" if client.settings.embedded_broker else client.settings.broker
-    facts = {
-        "state": ("up" if state.ready else "starting") if state else "down",
-        "web_url": state.web_url if state else None,
-        "database": without_secrets(client.settings.database),
-        "broker": without_secrets(broker),
-    }
+    facts = client.places()
     space, undelivered = client.space(), client.undelivered()
     if json:
         queues = {name: {"waiting": number, "oldest_seconds": wait} for name, (number, wait) in waiting.items()}

@@ -20,10 +20,22 @@ if TYPE_CHECKING:
 class Connection:
     """The connections of a client, opened when they are needed first."""
 
+    settings: Settings
+
+    def __new__(cls, settings: Settings | None = None, *, notify: Any = None, **flags: Any) -> Self:
+        """Where the settings name a yard's address, a client that works through its API."""
+        settings = settings or load_settings(**flags)
+        if settings.url:
+            from service.remote import RemoteClient
+
+            cls = RemoteClient  # type: ignore[assignment]
+        made = super().__new__(cls)
+        made.settings = settings
+        return made
+
     def __init__(
         self, settings: Settings | None = None, *, notify: Callable[[str], None] = lambda sentence: None, **flags: Any
     ) -> None:
-        self.settings = settings or load_settings(**flags)
         self.notify = notify
 
     def __repr__(self) -> str:
@@ -72,6 +84,25 @@ class Connection:
     def run(self, run_id: int) -> RunRecord:
         with self.database.read() as session:
             return history.run(session, run_id)
+
+    def places(self) -> dict[str, str | None]:
+        """Where the yard is, without secrets: its state, the address of its page, its database and broker."""
+        from service.yard import running
+
+        state = running(self.settings)
+        embedded = self.settings.embedded_broker
+        broker = f"embedded, {self.settings.broker_socket}" if embedded else self.settings.broker
+        return {
+            "state": ("up" if state.ready else "starting") if state else "down",
+            "web_url": state.web_url if state else None,
+            "database": without_secrets(self.settings.database),
+            "broker": without_secrets(broker),
+        }
+
+    def ping_broker(self) -> bool | None:
+        """True if the broker answers, None if that is not to be known. Raises BrokerUnreachable."""
+        self.tickets.ping()
+        return True
 
     def _send_tickets(self, queues: Sequence[str]) -> None:
         """A ticket for each run, named by its queue."""

@@ -25,7 +25,7 @@ from service.store.removal import Needed, NotEnded, ParentGone
 from service.store.suspicion import NotSetAside, UnknownWorker
 from service.store.transitions import BeingRemoved, NoSuchRun, WrongState
 from service.store.workers import NoSuchWorker
-from service.wording import dotted
+from service.wording import dotted, kebab
 
 log = logging.getLogger(__name__)
 
@@ -116,11 +116,6 @@ def of_error(error: TrainyardError) -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="trainyard"'
     return problem(status, str(error), kebab(type(error).__name__), faults=faults, headers=headers)
-
-
-def kebab(name: str) -> str:
-    """NoSuchRun is written no-such-run."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
 
 
 def add_handlers(app: FastAPI) -> None:

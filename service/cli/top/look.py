@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 from service.cli.top.view import Details, Yard
 from service.errors import TrainyardError
-from service.urls import without_secrets
-from service.yard import running
 
 if TYPE_CHECKING:
     from service.client import Client
@@ -33,13 +31,13 @@ class Seen:
 
 def yard_of(client: Client) -> Yard:
     """Where the yard of these settings is."""
-    settings = client.settings
-    state = running(settings)
+    places = client.places()
+    broker = str(places["broker"])
     return Yard(
-        state=("up" if state.ready else "starting") if state else "down",
-        web_url=state.web_url if state else None,
-        database=without_secrets(settings.database),
-        broker="embedded" if settings.embedded_broker else without_secrets(settings.broker),
+        state=str(places["state"]),
+        web_url=places["web_url"],
+        database=str(places["database"]),
+        broker="embedded" if broker.startswith("embedded, ") else broker,
     )
 
 
@@ -114,8 +112,7 @@ class Looker:
     def _ping_on(self) -> None:
         while True:
             try:
-                self._client.tickets.ping()
-                self._broker_answers = True
+                self._broker_answers = self._client.ping_broker()
             except TrainyardError:
                 self._broker_answers = False
             time.sleep(PING_SECONDS)

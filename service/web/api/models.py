@@ -71,6 +71,12 @@ class ValuePage(Model):
     next: int | None
 
 
+class Values(Model):
+    """Of each run the value of each field."""
+
+    runs: list[Row] = Field(examples=[[{"id": 1, "best(val_accuracy)": 0.98}]])
+
+
 class Runs(Model):
     runs: list[RunInList]
 

@@ -63,6 +63,17 @@ def _add_lists(api: APIRouter, client: Client) -> None:
             rows = jsonable(client.values([run.id for run in found], columns))
         return {"runs": rows, "next": found[-1].id if more else None}
 
+    @api.get("/values", operation_id="run_values", response_model=models.Values, responses=answers())
+    def values(
+        run: Annotated[
+            list[Annotated[int, Query(ge=0, le=MOST_RUNS)]],
+            Query(min_length=1, max_length=MOST_COMPARED, description="the runs' numbers", examples=[[1, 2]]),
+        ],
+        columns: Annotated[str, Query(max_length=LONGEST, examples=["id, optimizer, best(val_loss)"])],
+    ) -> dict[str, Any]:
+        """Of each of these runs the value of each of the fields; one that is not there is left out."""
+        return {"runs": jsonable(client.values(run, columns))}
+
     @api.get("/best", operation_id="best_runs", response_model=models.Runs, responses=answers())
     def best(metric: Field, where: Where = None, limit: Limit = 1) -> dict[str, Any]:
         """The runs that are best by a metric at its best epoch."""

@@ -1,0 +1,177 @@
+"""The way to a yard over HTTP: requests, what is tried again, and errors that come back as what they were."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from service.client import Client
+from service.errors import InputError, TrainyardError, Unreachable
+from service.store.records import RunRecord
+from service.wording import kebab
+
+if TYPE_CHECKING:
+    import httpx
+
+    from service.store.database import Database
+
+PREFIX = "/api/v1"
+TIMEOUT = 60.0  # seconds without a byte; a submit of thousands of runs is checked meanwhile
+PAUSES = (0.2, 1.0, 3.0)  # seconds before what may be repeated is tried again
+LONGEST_PAUSE = 30.0  # that a yard may ask for
+AGAIN = (429, 502, 503, 504)
+
+
+class NotRemote(InputError):
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"this takes the yard's own database, and TRAINYARD_URL names the yard at {url}, which is reached over "
+            "HTTP; do it on a machine of the yard, without TRAINYARD_URL"
+        )
+
+
+class YardAway(Unreachable):
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the yard at {url} does not answer: {why}; TRAINYARD_URL is its address")
+
+
+class NoYard(InputError):
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(
+            f"what answers at {url} (HTTP {status}) is no yard, or one that is older than this program; "
+            "TRAINYARD_URL is the address of the page"
+        )
+
+
+class NotLetIn(InputError):
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"{sentence}; the token is taken from TRAINYARD_TOKEN")
+
+
+class RemoteConnection(Client):
+    """Requests to the API of a yard."""
+
+    @property
+    def url(self) -> str:
+        return self.settings.url.rstrip("/")
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.url}>"
+
+    @cached_property
+    def database(self) -> Database:
+        raise NotRemote(self.url)
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        import httpx
+
+        # a kept answer may be a second old: who asks for several things wants them of one moment, or newer
+        headers = {"Accept": "application/json", "Cache-Control": "no-cache"}
+        if self.settings.token is not None:
+            headers["Authorization"] = f"Bearer {self.settings.token.get_secret_value()}"
+        return httpx.Client(base_url=self.url + PREFIX, headers=headers, timeout=TIMEOUT)
+
+    def noting(self) -> Any:
+        raise NotRemote(self.url)
+
+    def close(self) -> None:
+        if "_http" in self.__dict__:
+            self._http.close()
+            del self.__dict__["_http"]
+
+    def run(self, run_id: int) -> RunRecord:
+        from service.remote.records import made
+
+        return made(RunRecord, self._get(f"/runs/{run_id}"))
+
+    def _get(self, path: str, **query: Any) -> Any:
+        return self._ask("GET", path, params=_given(query)).json()
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The answer to what may not be repeated. What the yard notes for a person is passed on."""
+        answer = self._ask("POST", path, json=body).json()
+        self._note(answer)
+        return answer
+
+    def _note(self, answer: Any) -> None:
+        for sentence in answer.get("notes", ()):
+            self.notify(sentence)
+
+    def _pages(self, path: str, limit: int | None, after: int | None, **query: Any) -> Iterator[dict[str, Any]]:
+        """The rows of as many pages as it takes."""
+        while limit is None or limit > 0:
+            page = self._get(path, limit=min(limit or MOST_ROWS, MOST_ROWS), after=after, **query)
+            yield from page["runs"]
+            limit, after = None if limit is None else limit - len(page["runs"]), page["next"]
+            if after is None:
+                return
+
+    def _ask(self, method: str, path: str, *, repeat: bool = False, **given: Any) -> httpx.Response:
+        """One answer. Reading is tried again while the yard does not answer, and so is what may be repeated."""
+        import httpx
+
+        pauses = list(PAUSES)
+        while True:
+            may_repeat = bool(pauses) and (repeat or method == "GET")
+            try:
+                answer = self._http.request(method, path, **given)
+            except httpx.HTTPError as error:
+                refused = isinstance(error, httpx.ConnectError)  # the yard has not seen it
+                if not (may_repeat or (refused and pauses)):
+                    raise YardAway(self.url, str(error) or type(error).__name__) from None
+                time.sleep(pauses.pop(0))
+                continue
+            if answer.status_code in AGAIN and pauses and (may_repeat or answer.status_code == 429):
+                time.sleep(_asked_for(answer, pauses.pop(0)))
+                continue
+            if answer.is_success:
+                return answer
+            raise self._error(answer)
+
+    def _error(self, answer: httpx.Response) -> TrainyardError:
+        """What went wrong, as the yard told it, by the class that it has here."""
+        try:
+            problem = answer.json()
+            kind, sentence = problem["type"], problem["detail"]
+        except (ValueError, KeyError, TypeError):
+            if answer.status_code >= 500:
+                return YardAway(self.url, f"HTTP {answer.status_code}")
+            return NoYard(self.url, answer.status_code)
+        if answer.status_code in (401, 403):
+            return NotLetIn(sentence)
+        if kind == "about:blank" and answer.status_code in (404, 405):
+            return NoYard(self.url, answer.status_code)
+        by_status = Unreachable if answer.status_code >= 502 else TrainyardError
+        by_status = InputError if answer.status_code < 500 else by_status
+        found = _classes(TrainyardError).get(kind.removeprefix("urn:trainyard:"), by_status)
+        error = found.__new__(found)
+        Exception.__init__(error, sentence)
+        return error
+
+
+MOST_ROWS = 1000  # of a page
+
+
+def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
+
+
+def _asked_for(answer: httpx.Response, pause: float) -> float:
+    asked = answer.headers.get("Retry-After", "")
+    return min(float(asked), LONGEST_PAUSE) if asked.isdigit() else pause
+
+
+def _classes(base: type[TrainyardError]) -> dict[str, type[TrainyardError]]:
+    """Every kind of error that is known by now, by its name in problem documents."""
+    found = {kebab(base.__name__): base}
+    for kind in base.__subclasses__():
+        found |= _classes(kind)
+    return found
+
+
+def numbers(runs: Sequence[int]) -> str:
+    """The expression that fits these runs."""
+    return " or ".join(f"id = {run_id}" for run_id in runs)

@@ -1,0 +1,164 @@
+"""Following runs over HTTP."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from service.remote.connection import RemoteConnection
+from service.remote.records import made
+from service.store.records import AttemptRecord, EditRecord, LogRecord, RunRecord
+
+if TYPE_CHECKING:
+    from service.comparison import Comparison
+    from service.store.logs import Place
+    from service.store.statistics import Group
+
+POLL_SECONDS = 0.5
+AT_ONCE = 1000  # lines of a log
+MOST_VALUES = 100  # runs, which are named in the address
+ALL_POINTS = 100_000  # of a metric, the most that a yard sends
+
+
+class RemoteFollowing(RemoteConnection):
+    """The part of a client that asks the history."""
+
+    def runs(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | None = None,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int | None = 20,
+    ) -> list[RunRecord]:
+        query = {"where": where, "sort": sort, "before": before, "specs": True}
+        return [made(RunRecord, row) for row in self._pages("/runs", limit, after, **query)]
+
+    def values(self, run_ids: Sequence[int], fields: str) -> list[dict[str, Any]]:
+        from service.expressions import parse_fields
+        from service.expressions.tree import Kind
+
+        asked = parse_fields(fields, tags=True)  # what is wrong is told even where there is no run
+        times = [name for name, field in asked.items() if Kind.TIME in field.kinds]
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(run_ids), MOST_VALUES):
+            some = list(run_ids[start : start + MOST_VALUES])
+            rows += self._get("/runs/values", run=some, columns=fields)["runs"]
+        for row in rows:
+            row |= {name: datetime.fromisoformat(row[name]) for name in times if row[name]}
+        return rows
+
+    def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:
+        return self._some("/runs/best", metric=metric, where=where, limit=limit)
+
+    def stats(self, metric: str, by: str, where: str | None = None, *, limit: int = 20) -> list[Group]:
+        from service.store.statistics import Group
+
+        answer = self._get("/runs/stats", metric=metric, by=by, where=where, limit=limit)
+        return [made(Group, row) for row in answer["groups"]]
+
+    def pareto(self, first: str, second: str, where: str | None = None) -> list[RunRecord]:
+        return self._some("/runs/pareto", first=first, second=second, where=where)
+
+    def _some(self, path: str, **query: Any) -> list[RunRecord]:
+        return [made(RunRecord, row) for row in self._get(path, specs=True, **query)["runs"]]
+
+    def origin(self, run_id: int) -> dict[str, Any]:
+        return dict(self._get(f"/runs/{run_id}/origin"))
+
+    def history(self, run_id: int, after_epoch: int = 0) -> list[dict[str, Any]]:
+        return list(self._get(f"/runs/{run_id}/history", after_epoch=after_epoch)["history"])
+
+    def parents_there(self, run: RunRecord) -> set[int]:
+        from service.store.transitions import NoSuchRun
+
+        there = set()
+        for parent in {run.cloned_from, run.fine_tuned_from, run.replay_of} - {None}:
+            try:
+                there.add(self.run(parent).id)  # type: ignore[arg-type]
+            except NoSuchRun:
+                continue
+        return there
+
+    def steps(self, run_id: int, names: Sequence[str] | None = None, points: int | None = 1000) -> list[dict[str, Any]]:
+        return list(self._get(f"/runs/{run_id}/steps", name=names, points=points or ALL_POINTS)["steps"])
+
+    def compare(self, run_ids: Iterable[int], metric: str | None = None, *, curves: bool = True) -> Comparison:
+        from service.comparison import Comparison
+
+        ids = list(dict.fromkeys(run_ids))
+        told = self._get("/runs/compare", run=ids, metric=metric, curves=curves)
+        points = {
+            name: tuple(
+                tuple(zip(curve["epochs"], (math.nan if y is None else y for y in curve["values"]), strict=True))
+                for curve in drawn
+            )
+            for name, drawn in told["curves"].items()
+        }
+        spec, facts = ({key: tuple(row) for key, row in told[part].items()} for part in ("spec", "facts"))
+        return Comparison(tuple(self.run(run_id) for run_id in ids), spec, facts, told["metric"], points)
+
+    def attempts(self, run_id: int) -> list[AttemptRecord]:
+        return [made(AttemptRecord, row) for row in self._get(f"/runs/{run_id}/attempts")["attempts"]]
+
+    def edits(self, run_id: int) -> list[EditRecord]:
+        return [made(EditRecord, row) for row in self._get(f"/runs/{run_id}/edits")["edits"]]
+
+    def why(self, run_id: int) -> str:
+        return str(self._get(f"/runs/{run_id}/why")["sentence"])
+
+    def watch(self, run_id: int, timeout: float | None = None) -> Iterator[RunRecord]:
+        return self.watch_all([run_id], timeout)
+
+    def watch_all(self, runs: str | Iterable[int], timeout: float | None = None) -> Iterator[RunRecord]:
+        from service.following import TimedOut, late
+
+        open_ids = sorted(self.ended(runs, False)) if isinstance(runs, str) else list(dict.fromkeys(runs))
+        deadline = None if timeout is None else time.monotonic() + timeout
+        shown: dict[int, RunRecord] = {}
+        while open_ids:
+            for run in map(self.run, open_ids):
+                if run != shown.get(run.id):
+                    yield run
+                shown[run.id] = run
+            open_ids = [run_id for run_id in open_ids if not shown[run_id].state.ended]
+            if open_ids and deadline is not None and time.monotonic() > deadline:
+                raise TimedOut(late([shown[run_id] for run_id in open_ids]), timeout or 0.0)
+            if open_ids:
+                time.sleep(POLL_SECONDS)
+
+    def ended(self, where: str | None = None, only: bool = True) -> list[int]:
+        rows = self._pages("/runs", None, None, where=where)
+        return sorted(row["id"] for row in rows if not only or row["finished"])
+
+    def logs(
+        self, run_id: int, *, attempt: int | None = None, after: Place = (0, 0), limit: int | None = None
+    ) -> list[LogRecord]:
+        found: list[LogRecord] = []
+        while limit is None or len(found) < limit:
+            wanted = min(AT_ONCE, AT_ONCE if limit is None else limit - len(found))
+            place = f"{after[0]}.{after[1]}"
+            page = self._get(f"/runs/{run_id}/logs", attempt=attempt, after=place, limit=wanted)
+            found += [made(LogRecord, row) for row in page["lines"]]
+            if len(page["lines"]) < wanted:
+                break
+            after = found[-1].attempt, found[-1].number
+        return found
+
+    def log_tail(self, run_id: int, count: int, *, attempt: int | None = None) -> list[LogRecord]:
+        return self.logs(run_id, attempt=attempt)[-count:] if count else []
+
+    def follow_logs(self, run_id: int, *, attempt: int | None = None, after: Place = (0, 0)) -> Iterator[LogRecord]:
+        while True:
+            ended = self.run(run_id).state.ended
+            for line in self.logs(run_id, attempt=attempt, after=after):
+                after = line.attempt, line.number
+                yield line
+            over = attempt is not None and self.attempts(run_id)[attempt - 1].outcome is not None
+            if ended or over:
+                return
+            time.sleep(POLL_SECONDS)

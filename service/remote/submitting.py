@@ -1,0 +1,147 @@
+"""New runs over HTTP: everything is checked here first, with this machine's data, and sent with it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from service.errors import InputError
+from service.names import check_names
+from service.remote.connection import NotRemote, RemoteConnection
+from service.store.records import RunRecord
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.client.submitting import Data
+    from service.replaying import Replay
+    from service.spec import AnySpec, Spec, Specs
+    from service.spec.grid import AnyGrid
+    from service.weights import Weights
+
+
+class DataStaysHere(InputError):
+    def __init__(self, source: str) -> None:
+        super().__init__(
+            f"{source} is no single file, and only files are sent to a yard; write the data into one, such as .npz"
+        )
+
+
+class RemoteSubmitting(RemoteConnection):
+    """The part of a client that queues runs."""
+
+    def _begin(self, spec: Spec) -> Weights | None:
+        if spec.begin is None:
+            return None
+        from service import beginning
+        from service.weights import unpack
+
+        begin = spec.begin
+        try:
+            found = unpack(self.weights_file(begin.run, last=begin.weights == "last"))
+        except InputError as error:
+            raise spec.error(("begin", "run"), str(error)) from None
+        return beginning.same(spec, found)
+
+    def submit(
+        self,
+        spec: AnySpec,
+        *,
+        overrides: Sequence[str] = (),
+        queue: str = "default",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+    ) -> RunRecord:
+        (run_id,) = self.submit_many([spec], overrides=overrides, queue=queue, priority=priority, tags=tags)
+        return self.run(run_id)
+
+    def submit_many(
+        self,
+        specs: AnySpec | Iterable[AnySpec] | Specs,
+        *,
+        overrides: Sequence[str] = (),
+        grid: AnyGrid = (),
+        queue: str = "default",
+        priority: int = 0,
+        tags: Sequence[str] = (),
+        data: Data | None = None,
+        beside: Callable[[Session, list[int]], None] | None = None,
+    ) -> list[int]:
+        if beside is not None:
+            raise NotRemote(self.url)
+        check_names(queue, tags)
+        from service import datasets
+        from service.batch import Batch
+        from service.garbage import uncollected
+        from service.spec import Spec, Specs
+
+        if not isinstance(specs, Specs):
+            single = isinstance(specs, str | Path | Mapping | Spec)
+            specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
+        batch = Batch(self._begin, queue, data or datasets.load, priority=priority, tags=tags)
+        with uncollected():
+            batch.add_all(specs)
+        files, documents = _with_files([run.spec for run in batch.runs], batch.folders)
+        submission = {"spec": "\n---\n".join(documents), "queue": queue, "priority": priority, "tags": list(tags)}
+        return self._submit(submission, files)
+
+    def _submit(self, submission: Mapping[str, Any], files: Mapping[str, Path]) -> list[int]:
+        """With a key, so that a submit whose answer was lost may be sent again and is not done twice."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        if not files:
+            answer = self._ask("POST", "/runs", repeat=True, json=submission, headers=headers).json()
+        else:
+            with ExitStack() as stack:
+                sent = [("files", (name, stack.enter_context(path.open("rb")))) for name, path in files.items()]
+                form = {"submission": json.dumps(submission)}
+                answer = self._ask("POST", "/runs/with-data", data=form, files=sent, headers=headers).json()
+        self._note(answer)
+        return list(answer["runs"])
+
+    def clone(
+        self,
+        run_id: int,
+        *,
+        overrides: Sequence[str] = (),
+        queue: str | None = None,
+        priority: int | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> RunRecord:
+        changes = {"overrides": list(overrides), "queue": queue, "priority": priority}
+        changes["tags"] = None if tags is None else list(tags)
+        return self.run(self._post(f"/runs/{run_id}/clone", changes)["runs"][0])
+
+    def replay(self, run_id: int, *, queue: str | None = None) -> RunRecord:
+        return self.run(self._post(f"/runs/{run_id}/replay", {"queue": queue})["runs"][0])
+
+    def compare_replay(self, run_id: int, replay_id: int) -> Replay:
+        from service.remote.records import made
+        from service.replaying import Replay
+
+        return made(Replay, self._get(f"/runs/{run_id}/replays/{replay_id}"))
+
+
+def _with_files(
+    specs: Sequence[Mapping[str, Any]], folders: Sequence[Path | None]
+) -> tuple[dict[str, Path], list[str]]:
+    """The files that the specs name, by the names that they are sent with, and the specs as text with these names."""
+    from service.datasets import BUILT_IN
+
+    names: dict[Path, str] = {}
+    documents = []
+    for spec, folder in zip(specs, folders, strict=True):
+        source = spec["data"]["source"]
+        if source not in BUILT_IN:
+            path = ((folder or Path()) / source).absolute()
+            if not path.is_file():
+                raise DataStaysHere(source)
+            if path not in names:
+                taken = path.name in names.values()
+                names[path] = f"{len(names)}-{path.name}" if taken else path.name
+            spec = {**spec, "data": {**spec["data"], "source": names[path]}}
+        documents.append(json.dumps(spec))
+    return {name: path for path, name in names.items()}, documents
