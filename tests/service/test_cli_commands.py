@@ -664,10 +664,10 @@ def test_the_doctor_finds_a_machine_that_is_well_and_a_worker_that_went_silent(c
 
 def test_the_database_is_checked_and_upgraded(cli):
     assert cli("db", "check").out == "the database is at schema 0006, the one this version needs\n"
-    assert cli("db", "upgrade").out == "the database is at schema 0005\n"
+    assert cli("db", "upgrade").out == "the database is at schema 0006\n"
     url = f"sqlite:///{cli.home / 'new.db'}"
     made = cli("--database", url, "db", "upgrade")
-    assert (made.code, made.out) == (0, "the database is at schema 0005, upgraded from nothing\n")
+    assert (made.code, made.out) == (0, "the database is at schema 0006, upgraded from nothing\n")
     assert cli("--database", url, "runs", "list").code == 0
 
 

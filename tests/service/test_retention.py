@@ -214,7 +214,7 @@ def test_space_is_split_by_what_takes_it(yard):
     assert found.prunable == 60
     old_blobs(yard)
     assert yard.ask(space.measure).prunable == 60 + 1000
-    parts = found.metrics + found.weights + found.checkpoints + found.datasets + found.rest + found.free
+    parts = found.metrics + found.logs + found.weights + found.checkpoints + found.datasets + found.rest + found.free
     assert parts == found.database > 100_000
     assert found.metrics > 0
 
