@@ -1,0 +1,219 @@
+"""The command line and the client through a yard's API: the same words, codes and records as beside the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from service.cli import context
+from service.cli.main import main
+from service.client import Client
+from service.errors import TrainyardError
+from service.remote import RemoteClient
+from service.remote.connection import NotRemote
+from service.remote.records import made
+from service.settings import Settings, load_settings
+from service.store.records import AttemptRecord, LogRecord, Record, RunRecord, WorkerRecord
+from service.store.transitions import NoSuchRun
+from service.yard import _listen, _web
+from tests.yard import ROOT, settled
+
+Ask = Callable[..., tuple[int, str, str]]
+
+QUESTIONS = [
+    "runs list", "runs list --limit 2", "runs list --json", "runs list --csv",
+    "runs list --where state=completed --sort created", "runs list --columns id,tags,optimizer,created",
+    "runs list --where nonsense=", "runs list --where learning_rate>1", "runs list --after 99999",
+    "runs best --metric val_accuracy", "runs best --metric val_accuracy --json", "runs best --metric id",
+    "runs stats --by optimizer --metric val_accuracy", "runs stats --by optimizer --metric val_accuracy --json",
+    "runs pareto val_loss duration", "runs show 1", "runs show 1 --json", "runs show 99999",
+    "runs why 1", "runs why 2", "runs why 99999", "runs compare 1 2", "runs compare 1 2 --json", "runs compare 1 99999",
+    "runs logs 1", "runs logs 1 --tail 2", "runs logs 1 --json", "runs logs 99999", "runs evaluate 1",
+    "runs evaluate 1 --json", "runs evaluate 1 --split nonsense", "workers list", "workers list --all --json",
+    "workers drain nobody", "workers trust nobody", "runs cancel 1", "runs cancel 99999", "runs retry 1",
+    "runs pause 1", "runs edit 99999 --tag a", "runs remove 99999 --yes", "runs prune --checkpoints-after 0s --dry-run",
+    "check examples/digits.yaml", "submit nothing.yaml", "tokens list", "tokens revoke nobody",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("yard")
+    with settled() as there:
+        shutil.copy(there.home / "trainyard.db", folder)
+    yield folder
+
+
+@pytest.fixture(scope="module")
+def url(home: Path) -> Iterator[str]:
+    with Client(Settings(home=home)) as client, _listen("127.0.0.1", 0) as listener, _web(client, listener) as address:
+        yield address
+
+
+@pytest.fixture
+def remote(url: str, tmp_path: Path) -> Iterator[Client]:
+    with Client(Settings(home=tmp_path, url=url)) as client:
+        yield client
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """A command with these variables and no others: exit code, output, errors."""
+    for name in [name for name in os.environ if name.startswith("TRAINYARD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(context, "flags", {})
+    monkeypatch.chdir(ROOT)
+
+    def run(line: str, **variables: object) -> tuple[int, str, str]:
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(f"TRAINYARD_{name.upper()}", str(value))
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main(line.split())
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.mark.parametrize("line", QUESTIONS)
+def test_a_command_says_the_same_through_the_api(ask: Ask, home: Path, url: str, tmp_path: Path, line: str):
+    here = ask(line, home=home)
+    there = ask(line, home=tmp_path, url=url)
+    assert there == here
+    assert not (tmp_path / "trainyard.db").exists()
+
+
+def test_a_run_is_submitted_with_its_data_and_acted_on(ask: Ask, url: str, tmp_path: Path, remote: Client):
+    spec = tmp_path / "table.yaml"
+    shutil.copy(ROOT / "examples" / "flowers.csv", tmp_path)
+    text = (ROOT / "examples" / "table.yaml").read_text()
+    spec.write_text(text)
+    code, out, _ = ask(f"submit {spec} --tag far", home=tmp_path, url=url)
+    assert code == 0
+    run = remote.run(int(out))
+    assert (run.tags, run.state) == (("far",), "queued")
+    assert remote.pause(run.id).state == "paused"
+    assert remote.resume(run.id).state == "queued"
+    assert remote.edit(run.id, note="seen") == [run.id]
+    assert [edit.what for edit in remote.edits(run.id)] == ["note"]
+    again = remote.clone(run.id, overrides=["train.epochs=2"])
+    assert (again.epochs, again.dataset_sha256) == (2, run.dataset_sha256)
+    assert set(remote.cancel_all("tag = far").values()) == {"cancelled"}
+    assert [found.id for found in remote.watch_all([run.id, again.id])] == [run.id, again.id]
+
+
+def test_what_is_wrong_with_a_spec_is_told_with_its_place_before_anything_is_sent(ask: Ask, url: str, tmp_path: Path):
+    spec = tmp_path / "wrong.yaml"
+    spec.write_text("version: 1\ndata: {source: flowers.csv, target: x}\nnetwork: []\n")
+    here, there = (ask(f"submit {spec}", home=tmp_path, **where) for where in ({}, {"url": url}))
+    assert here == there
+    assert here[0] == 2
+
+
+def test_a_submit_whose_answer_is_lost_is_sent_again_and_not_done_twice(
+    remote: Client, monkeypatch: pytest.MonkeyPatch
+):
+    real, lost = httpx.Client.request, []
+
+    def request(self: httpx.Client, method: str, path: str, **given: object) -> httpx.Response:
+        answer = real(self, method, path, **given)  # type: ignore[arg-type]
+        if method == "POST" and path == "/runs" and not lost:
+            lost.append(answer)
+            raise httpx.ReadError("cut")
+        return answer
+
+    monkeypatch.setattr(httpx.Client, "request", request)
+    before = len(remote.runs(limit=None))
+    run = remote.submit(ROOT / "examples" / "digits.yaml")
+    assert lost[0].json()["runs"] == [run.id]
+    assert len(remote.runs(limit=None)) == before + 1
+    remote.cancel(run.id)
+
+
+def test_weights_and_predictions_are_those_of_the_yard(remote: Client, home: Path):
+    done = remote.runs("state = completed", limit=1)[0].id
+    with Client(Settings(home=home)) as near:
+        assert remote.weights_file(done) == near.weights_file(done)
+        assert remote.compare([done]).curves == near.compare([done]).curves
+        assert remote.run(done) == near.run(done)
+
+
+def test_errors_come_back_as_what_they_were(remote: Client, tmp_path: Path):
+    with pytest.raises(NoSuchRun, match="there is no run 4711"):
+        remote.run(4711)
+    with pytest.raises(NotRemote, match="TRAINYARD_URL"):
+        remote.compact()
+    assert isinstance(remote, RemoteClient)
+
+
+def test_a_token_is_asked_for_where_the_yard_wants_one(home: Path, ask: Ask, tmp_path: Path):
+    settings = Settings(home=home, require_tokens=True)
+    with Client(settings) as near, _listen("127.0.0.1", 0) as listener, _web(near, listener) as url:
+        secret, _ = near.create_token("ada", "viewer")
+        code, out, err = ask("runs list", home=tmp_path, url=url)
+        assert (code, out) == (2, "")
+        assert "TRAINYARD_TOKEN" in err
+        code, _, err = ask("runs list", home=tmp_path, url=url, token="x" * 40)
+        assert code == 2
+        assert "not valid" in err
+        assert ask("runs list", home=tmp_path, url=url, token=secret)[0] == 0
+        code, _, err = ask("runs cancel 2", home=tmp_path, url=url, token=secret)
+        assert code == 2
+        assert "it takes the role submitter" in err
+        assert secret not in repr(Settings(url=url, token=secret))
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("up", 2, "TRAINYARD_URL"),
+        ("db upgrade", 2, "TRAINYARD_URL"),
+        ("workers start", 2, "TRAINYARD_URL"),
+        ("demo", 2, "TRAINYARD_URL"),
+        ("runs list", 3, "does not answer"),
+    ],
+)
+def test_what_cannot_be_done_from_afar_is_told(ask: Ask, tmp_path: Path, monkeypatch, line: str, code: int, told: str):
+    monkeypatch.setattr("service.remote.connection.PAUSES", ())
+    found, out, err = ask(line, home=tmp_path, url="http://127.0.0.1:1")
+    assert (found, out) == (code, "")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+def test_a_yard_is_named_in_one_way(tmp_path: Path):
+    with pytest.raises(TrainyardError, match="TRAINYARD_URL and TRAINYARD_DATABASE_URL are both set"):
+        load_settings(home=tmp_path, url="http://lab", database_url="sqlite:///x.db")
+    with pytest.raises(TrainyardError, match="TRAINYARD_TOKEN for the token"):
+        load_settings(home=tmp_path, url="http://ada:secret@lab")
+
+
+def test_what_is_no_yard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def answer(self: httpx.Client, *_: object, **__: object) -> httpx.Response:
+        return httpx.Response(404, text="<h1>nothing here</h1>")
+
+    monkeypatch.setattr(httpx.Client, "request", answer)
+    with Client(Settings(home=tmp_path, url="http://lab")) as client, pytest.raises(TrainyardError, match="is no yard"):
+        client.run(1)
+
+
+moments = some.datetimes(timezones=some.just(UTC)).map(lambda at: at.replace(microsecond=at.microsecond // 1000 * 1000))
+some.register_type_strategy(datetime, moments)
+
+
+@given(some.one_of(*map(some.from_type, (RunRecord, AttemptRecord, WorkerRecord, LogRecord))))
+def test_a_record_is_the_same_after_its_way_through_json(record: Record):
+    sent = json.loads(json.dumps(record.json()))
+    assert made(type(record), {**sent, "new": "what a later version tells"}).json() == sent
