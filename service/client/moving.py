@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from service.client.connection import Connection
 from service.client.expressions import condition_of
@@ -24,25 +24,31 @@ class Moving(Connection):
             found = history.fitting(session, condition_of(where))
         return [run_id for run_id, state in found.items() if state.ended]
 
-    def export_runs(self, file: str | Path, run_ids: Sequence[int], *, with_data: bool = True) -> None:
+    def export_runs(self, file: str | Path | BinaryIO, run_ids: Sequence[int], *, with_data: bool = True) -> None:
         """Write ended runs into one file that `import_runs` of another yard reads: all the store has of them.
 
-        `with_data`: with the datasets they were trained on, which a yard that has them does not need.
+        `file` is its path, or one that is open for writing. `with_data`: with the datasets they were trained on, which
+        a yard that has them does not need.
         """
         from service import portable
         from service.files import write_file
 
         self._check_ended(run_ids)
         order = list(dict.fromkeys(run_ids))
-        write_file(Path(file), lambda out: portable.write(self.database, out, order, with_data=with_data))
+        if isinstance(file, str | Path):
+            write_file(Path(file), lambda out: portable.write(self.database, out, order, with_data=with_data))
+        else:
+            portable.write(self.database, file, order, with_data=with_data)
 
-    def import_runs(self, file: str | Path) -> list[Imported]:
+    def import_runs(self, file: str | Path | BinaryIO) -> list[Imported]:
         """Store the runs of an exported file under new numbers; one that is here already stays as it is.
 
         Raises InputError, having stored nothing, if anything in the file is wrong.
         """
         from service import portable
 
+        if not isinstance(file, str | Path):
+            return portable.bring(self.database, file, "the file")
         path = Path(file)
         try:
             opened = path.open("rb")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from service.remote.connection import NotRemote, RemoteConnection
 from service.remote.records import made
@@ -57,10 +58,12 @@ class RemoteWatching(RemoteConnection):
         return made(Glance, self._get("/glance"))
 
     def paces(self) -> dict[int, Pace]:
-        return self.glance().paces
+        from service.store.glance import Pace
+
+        return made(dict[int, Pace], self._get("/paces")["paces"])
 
     def ended_since(self, moment: datetime) -> dict[State, int]:
-        return {State(name): number for name, number in self._get("/ended", since=moment.isoformat()).items()}
+        return {State(name): number for name, number in self._get("/ended", since=moment.isoformat())["counts"].items()}
 
     def undelivered(self) -> list[notices.Undelivered]:
         from service.store.notices import Undelivered
@@ -116,21 +119,21 @@ class RemoteWatching(RemoteConnection):
     def inside(self, run_id: int) -> Inside:
         raise NotRemote(self.url)
 
-    def export_runs(self, file: str | Path, run_ids: Sequence[int], *, with_data: bool = True) -> None:
+    def export_runs(self, file: str | Path | BinaryIO, run_ids: Sequence[int], *, with_data: bool = True) -> None:
         from service.files import write_file
 
         body = {"runs": list(dict.fromkeys(run_ids)), "with_data": with_data}
-        if not run_ids:
-            raise ValueError("there is no run to export")
-        archive = self._ask("POST", "/runs/export", repeat=True, json=body)
-        write_file(Path(file), lambda out: out.write(archive.content))
+        archive = self._ask("POST", "/runs/export", repeat=True, json=body).content
+        if isinstance(file, str | Path):
+            write_file(Path(file), lambda out: out.write(archive))
+        else:
+            file.write(archive)
 
-    def import_runs(self, file: str | Path) -> list[Imported]:
+    def import_runs(self, file: str | Path | BinaryIO) -> list[Imported]:
         from service.portable import Imported
 
-        path = Path(file)
-        with path.open("rb") as opened:
-            answer: Any = self._ask("POST", "/runs/import", files={"file": (path.name, opened)}).json()
+        with Path(file).open("rb") if isinstance(file, str | Path) else nullcontext(file) as opened:
+            answer: Any = self._ask("POST", "/runs/import", files={"file": ("runs.zip", opened)}).json()
         return [made(Imported, row) for row in answer["runs"]]
 
     def export_mlflow(self, folder: str | Path, run_ids: Sequence[int], *, experiment: str = "trainyard") -> None:

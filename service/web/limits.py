@@ -18,6 +18,7 @@ LARGER = {  # specs and their data may be longer
     "/api/v1/runs": 20 * 2**20,
     "/api/v1/check": 2**20,
     "/api/v1/runs/with-data": 512 * 2**20,
+    "/api/v1/runs/import": 512 * 2**20,
 }
 MOST = 10_000  # askers that are remembered; the one that was silent the longest is forgotten
 

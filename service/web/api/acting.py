@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -20,8 +21,10 @@ from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS
 from service.web.problems import answers
 
 LONGEST_WAIT = 30.0  # seconds for runs that train to obey
+LONGEST_AGE = 1e10  # seconds: three centuries
 RunNumber = Annotated[int, Field(strict=True, ge=0, le=MOST_RUNS)]
 Name = Annotated[str, Field(max_length=200)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=LONGEST_AGE, allow_inf_nan=False)]
 WORDS = {
     "cancel": "Cancel runs, waiting or training; one that trains keeps its weights and its checkpoint.",
     "pause": "Put runs to rest until they are resumed; one that trains saves its work and gives its slot to others.",
@@ -85,6 +88,34 @@ class Removed(Model):
     left: int = Field(description="how many fitted and may not go")
 
 
+class Pruning(BaseModel):
+    """What a yard keeps; without `weights_after` and `keep_best` all weights, without `checkpoints_after` all
+    checkpoints."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep_best: int | None = Field(None, strict=True, ge=0, le=MOST_RUNS, description="weights of each name")
+    by: Name | None = Field(None, description="the metric that says what is best", examples=["val_accuracy"])
+    weights_after: Seconds | None = Field(None, description="seconds after a run's end for which its weights stay")
+    checkpoints_after: Seconds | None = Field(None, description="the same for its checkpoint")
+    where: Annotated[str, Field(max_length=LONGEST)] | None = Field(None, description="only runs that fit")
+    dry_run: bool = Field(False, strict=True, description="only say what would go, and what stays")
+
+
+class Decision(Model):
+    run: int | None = Field(description="null for a dataset and for leftovers")
+    name: str
+    what: str = Field(description="weights, checkpoint, dataset or leftovers")
+    goes: bool
+    bytes: int = Field(description="that it takes, or that go with it")
+    why: str
+
+
+class Pruned(Model):
+    decisions: list[Decision]
+    bytes: int = Field(description="that are free with it")
+
+
 def router(client: Client) -> APIRouter:
     api = APIRouter(prefix="/runs", tags=["acting"])
     submitter, admin = [Depends(needs(Role.SUBMITTER))], [Depends(needs(Role.ADMIN))]
@@ -112,6 +143,11 @@ def router(client: Client) -> APIRouter:
         if isinstance(which, str):
             return vars(client.remove_all(which, dry_run=asked.dry_run))
         return vars(client.remove(which, dry_run=asked.dry_run))
+
+    @api.post("/prune", operation_id="prune_runs", response_model=Pruned, dependencies=admin, responses=answers(413))
+    def prune(asked: Pruning) -> dict[str, Any]:
+        """Give up weights and checkpoints that a policy does not keep, and data that no run needs. Histories stay."""
+        return asdict(client.prune(**asked.model_dump()))
 
     return api
 

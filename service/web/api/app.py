@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from service.client import Client
 from service.live import Live
 from service.web.access import COOKIE
-from service.web.api import acting, events, runs, submitting, tokens, workers, yard
+from service.web.api import acting, events, moving, runs, submitting, tokens, workers, yard
 from service.web.problems import Fault, Problem, add_handlers
 
 PREFIX = "/api/v1"
@@ -40,7 +40,7 @@ def api_app(
         openapi_url="/openapi.json",
     )  # fmt: skip
     add_handlers(app)
-    for part in (runs, submitting, acting, workers, yard, tokens):
+    for part in (runs, submitting, acting, moving, workers, yard, tokens):
         app.include_router(part.router(client))
     app.state.events = events.Hub(Live(client), before_telling)
     app.include_router(events.router(app.state.events, welcome))

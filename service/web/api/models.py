@@ -64,6 +64,13 @@ class RunPage(Model):
     next: int | None = Field(description="what `after` takes to get the next page; null on the last one")
 
 
+class WholeRunPage(Model):
+    """The page when `specs` are asked for."""
+
+    runs: list[Run]
+    next: int | None
+
+
 class ValuePage(Model):
     """The page when `columns` are asked for: of each run the value of each field."""
 
@@ -79,6 +86,12 @@ class Values(Model):
 
 class Runs(Model):
     runs: list[RunInList]
+
+
+class WholeRuns(Model):
+    """The runs when `specs` are asked for."""
+
+    runs: list[Run]
 
 
 class Attempt(Model):
@@ -197,6 +210,38 @@ class ClassScores(Model):
     name: str
 
 
+class DifferentEpoch(Model):
+    epoch: int
+    metrics: dict[str, tuple[Figure, Figure]] = Field(description="what the run has there, and its replay")
+
+
+class Replay(Model):
+    """A run, its replay, and whether they ended with the same bytes."""
+
+    run: int
+    replay: int
+    state: State = Field(description="of the replay")
+    same: bool
+    weights_sha256: tuple[str | None, str | None]
+    difference: DifferentEpoch | None = Field(description="the first epoch at which they do not say the same")
+    step: int | None = Field(description="the first that differs, where both have kept steps")
+    environment: list[str] = Field(description="what of the machines may be why")
+
+
+class Layer(Model):
+    number: int
+    kind: str
+    settings: str
+    output_shape: list[int] = Field(description="of one sample")
+    parameters: int
+
+
+class Layers(Model):
+    input_shape: list[int] = Field(description="of one sample")
+    layers: list[Layer]
+    parameters: int
+
+
 class Evaluation(Model):
     split: str
     rows: int
@@ -223,6 +268,57 @@ class Worker(Model):
 
 class Workers(Model):
     workers: list[Worker]
+
+
+class Pace(Model):
+    """How fast a run trains; null before the first epoch of its attempt."""
+
+    samples_per_second: Figure
+    seconds_left: Figure
+
+
+class Paces(Model):
+    paces: dict[str, Pace] = Field(description="by the number of each run that trains")
+
+
+class Glance(Model):
+    """Of long lists the first: 200 runs that train, 20 that rest, 10 of each queue, 5 that failed, 30 that ended."""
+
+    moment: Time
+    workers: list[Worker]
+    queues: dict[str, tuple[int, float]] = Field(
+        description="how many runs wait, and for how many seconds the oldest has"
+    )
+    running_number: int
+    paused_number: int
+    running: list[Run]
+    paces: dict[str, Pace] = Field(description="by the number of each of the runs in `running`")
+    paused: list[Run] = Field(description="the newest first")
+    waiting: list[Run] = Field(description="those that are next in their queues")
+    failed: list[Run] = Field(description="the newest first")
+    ended: list[Run] = Field(description="however they did, the last first")
+
+
+class Ended(Model):
+    counts: dict[State, int] = Field(description="how many runs have ended since then, by the state they are in now")
+
+
+class UndeliveredNotices(Model):
+    subscriber: str
+    waiting: int
+    given_up: int = Field(description="within the last week")
+    last_error: str | None
+
+
+class Undelivered(Model):
+    undelivered: list[UndeliveredNotices]
+
+
+class Delivery(Model):
+    """What came of sending one notification."""
+
+    good: bool
+    sentence: str
 
 
 class Dataset(Model):

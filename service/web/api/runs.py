@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from threading import BoundedSemaphore
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from service.client import Client
-from service.errors import Unreachable
+from service.errors import InputError, Unreachable
 from service.live import listed
 from service.store.records import RunRecord, jsonable
 from service.web.api import models
-from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Where
+from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Specs, Where
 from service.web.problems import answers
 
 T = TypeVar("T")
@@ -40,7 +41,10 @@ def router(client: Client) -> APIRouter:
 
 
 def _add_lists(api: APIRouter, client: Client) -> None:
-    @api.get("", operation_id="list_runs", response_model=models.RunPage | models.ValuePage, responses=answers(404))
+    @api.get(
+        "", operation_id="list_runs", response_model=models.RunPage | models.WholeRunPage | models.ValuePage,
+        responses=answers(404),
+    )  # fmt: skip
     def list_runs(
         where: Where = None,
         sort: Annotated[
@@ -53,14 +57,15 @@ def _add_lists(api: APIRouter, client: Client) -> None:
             str | None,
             Query(max_length=LONGEST, description="these fields alone", examples=["id, optimizer, best(val_loss)"]),
         ] = None,
+        specs: Specs = False,
     ) -> dict[str, Any]:
         """A page of the runs that fit, the newest first. With `columns` each has only these fields."""
+        if specs and columns is not None:
+            raise InputError("`specs` asks for whole runs and `columns` for some fields of them: one or the other")
         found = client.runs(where, sort=sort, after=after, limit=limit + 1)
         more, found = len(found) > limit, found[:limit]
-        if columns is None:
-            rows = [listed(run) for run in found]
-        else:
-            rows = jsonable(client.values([run.id for run in found], columns))
+        ids = [run.id for run in found]
+        rows = _rows(found, specs) if columns is None else jsonable(client.values(ids, columns))
         return {"runs": rows, "next": found[-1].id if more else None}
 
     @api.get("/values", operation_id="run_values", response_model=models.Values, responses=answers())
@@ -74,10 +79,10 @@ def _add_lists(api: APIRouter, client: Client) -> None:
         """Of each of these runs the value of each of the fields; one that is not there is left out."""
         return {"runs": jsonable(client.values(run, columns))}
 
-    @api.get("/best", operation_id="best_runs", response_model=models.Runs, responses=answers())
-    def best(metric: Field, where: Where = None, limit: Limit = 1) -> dict[str, Any]:
+    @api.get("/best", operation_id="best_runs", response_model=models.Runs | models.WholeRuns, responses=answers())
+    def best(metric: Field, where: Where = None, limit: Limit = 1, specs: Specs = False) -> dict[str, Any]:
         """The runs that are best by a metric at its best epoch."""
-        return _some(client.best(metric, where, limit=limit))
+        return {"runs": _rows(client.best(metric, where, limit=limit), specs)}
 
     @api.get("/stats", operation_id="run_statistics", response_model=models.Groups, responses=answers())
     def stats(metric: Field, by: Field, where: Where = None, limit: Limit = 20) -> dict[str, Any]:
@@ -87,10 +92,10 @@ def _add_lists(api: APIRouter, client: Client) -> None:
         groups = client.stats(metric, by, where, limit=limit)
         return {"by": list(parse_fields(by)), "groups": [jsonable(vars(group)) for group in groups]}
 
-    @api.get("/pareto", operation_id="pareto_front", response_model=models.Runs, responses=answers())
-    def pareto(first: Field, second: Field, where: Where = None) -> dict[str, Any]:
+    @api.get("/pareto", operation_id="pareto_front", response_model=models.Runs | models.WholeRuns, responses=answers())
+    def pareto(first: Field, second: Field, where: Where = None, specs: Specs = False) -> dict[str, Any]:
         """The runs of which no other is better in one of two fields and at least as good in the other."""
-        return _some(client.pareto(first, second, where))
+        return {"runs": _rows(client.pareto(first, second, where), specs)}
 
     @api.get("/compare", operation_id="compare_runs", response_model=models.Comparison, responses=answers(404))
     def compare(
@@ -105,8 +110,8 @@ def _add_lists(api: APIRouter, client: Client) -> None:
         return client.compare(run, metric, curves=curves).document()
 
 
-def _some(runs: list[RunRecord]) -> dict[str, Any]:
-    return {"runs": [listed(run) for run in runs]}
+def _rows(runs: list[RunRecord], specs: bool) -> list[dict[str, Any]]:
+    return [run.json() if specs else listed(run) for run in runs]
 
 
 def _add_one(api: APIRouter, client: Client) -> None:
@@ -124,6 +129,21 @@ def _add_one(api: APIRouter, client: Client) -> None:
     def origin(run: RunPath) -> dict[str, Any]:
         """Who submitted the run, where, and with what; empty for runs of early versions."""
         return client.origin(run)
+
+    @api.get(
+        "/{run:int}/replays/{replay:int}", operation_id="compare_replay", response_model=models.Replay,
+        responses=answers(404, 409),
+    )  # fmt: skip
+    def compare_replay(
+        run: RunPath, replay: Annotated[int, Path(ge=0, le=MOST_RUNS, description="the replay's number")]
+    ) -> dict[str, Any]:
+        """Whether a run and its replay ended with the same weights, else where they first differ."""
+        return client.compare_replay(run, replay).json()
+
+    @api.get("/{run:int}/layers", operation_id="run_layers", response_model=models.Layers, responses=answers(404))
+    def layers(run: RunPath) -> dict[str, Any]:
+        """The network of a run as a table of its layers."""
+        return asdict(client.layers(run))
 
 
 def _add_parts(api: APIRouter, client: Client) -> None:

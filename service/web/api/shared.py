@@ -15,4 +15,5 @@ Where = Annotated[
     str | None,
     Query(max_length=LONGEST, description="only runs that this expression fits", examples=["val_accuracy > 0.9"]),
 ]
+Specs = Annotated[bool, Query(description="each run with its spec, as it was resolved")]
 Limit = Annotated[int, Query(ge=1, le=MOST_AT_ONCE, description="at most so many")]
