@@ -17,7 +17,7 @@ from service.store.edits import PARENTS
 from service.store.tables import State
 from service.web.access import needs
 from service.web.api.models import Model
-from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS
+from service.web.api.shared import LONGEST_SENT, MOST_AT_ONCE, MOST_RUNS
 from service.web.problems import answers
 
 LONGEST_WAIT = 30.0  # seconds for runs that train to obey
@@ -39,7 +39,7 @@ class Which(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     runs: list[RunNumber] | None = Field(None, min_length=1, max_length=MOST_AT_ONCE, examples=[[1, 2]])
-    where: Annotated[str, Field(max_length=LONGEST, examples=["state = queued"])] | None = None
+    where: Annotated[str, Field(max_length=LONGEST_SENT, examples=["state = queued"])] | None = None
 
     def chosen(self) -> str | list[int]:
         if (self.runs is None) == (self.where is None):
@@ -98,7 +98,7 @@ class Pruning(BaseModel):
     by: Name | None = Field(None, description="the metric that says what is best", examples=["val_accuracy"])
     weights_after: Seconds | None = Field(None, description="seconds after a run's end for which its weights stay")
     checkpoints_after: Seconds | None = Field(None, description="the same for its checkpoint")
-    where: Annotated[str, Field(max_length=LONGEST)] | None = Field(None, description="only runs that fit")
+    where: Annotated[str, Field(max_length=LONGEST_SENT)] | None = Field(None, description="only runs that fit")
     dry_run: bool = Field(False, strict=True, description="only say what would go, and what stays")
 
 

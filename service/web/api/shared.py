@@ -8,7 +8,8 @@ from fastapi import Path, Query
 
 MOST_RUNS = 2**31 - 1
 MOST_AT_ONCE = 1000  # runs of a page, or named in one request
-LONGEST = 4_000  # characters of an expression; more would not fit the line of a request, if each is escaped
+LONGEST = 1_800  # characters of an expression in an address: three of them, each escaped, fit into the 64 KiB of one
+LONGEST_SENT = 4_000  # of one in the body of a request
 
 RunPath = Annotated[int, Path(ge=0, le=MOST_RUNS, description="the run's number", examples=[1])]
 Where = Annotated[

@@ -22,13 +22,13 @@ from service.store.records import jsonable
 from service.web.access import caller_of, needs
 from service.web.api import models
 from service.web.api.models import Model
-from service.web.api.shared import LONGEST, RunPath
+from service.web.api.shared import LONGEST_SENT, RunPath
 from service.web.problems import answers
 
 SOURCE = "the spec"  # what errors call the text
 MOST_RUNS = 10_000  # that one request makes
 MOST_FILES = 10
-Override = Annotated[str, Field(max_length=LONGEST)]
+Override = Annotated[str, Field(max_length=LONGEST_SENT)]
 Name = Annotated[str, Field(max_length=200)]
 Overrides = Annotated[
     list[Override], Field(max_length=1000, description="keys to change", examples=[["train.epochs=5"]])
