@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1"
 TIMEOUT = 60.0  # seconds without a byte; a submit of thousands of runs is checked meanwhile
-PAUSES = (0.2, 1.0, 3.0)  # seconds before what may be repeated is tried again
+PAUSES = (0.2, 0.5, 1.0)  # seconds before what may be repeated is tried again
 LONGEST_PAUSE = 30.0  # that a yard may ask for
 AGAIN = (429, 502, 503, 504)
 

@@ -25,7 +25,8 @@ FILES = ["/static/style.css", "/static/live.js"]
 SERVED = ["/", *FILES, "/runs/1", "/workers", "/metrics", "/targets", "/healthz"]
 OTHERS = ["/runs", "/compare", "/login", "/logout", "/nothing", "/docs", "/openapi.json", "/api/v1", "/api/v1/runs"]
 PATHS = [*SERVED, *OTHERS, "*", ""]
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "get", "BREW"]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+STRANGE = ["CONNECT", "get", "BREW"]  # refused by the server's parser, before any application sees them
 NAMES = ["Host", "Accept", "Accept-Encoding", "Content-Length", "Content-Type", "Cookie", "Range", "If-None-Match",
          "Transfer-Encoding", "Expect", "Upgrade", "Connection", "Origin", "X-Forwarded-For"]  # fmt: skip
 UNCAUGHT = re.compile("Traceback|Error:|service/|site-packages")
@@ -77,7 +78,7 @@ def test_every_request_is_answered_without_a_failure_and_with_the_headers_that_p
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
     """A request, nearly: every part of it may be nonsense."""
-    line = f"{draw(st.sampled_from(METHODS) | words())} {draw(st.sampled_from(PATHS) | words(30))} "
+    line = f"{draw(st.sampled_from(METHODS + STRANGE) | words())} {draw(st.sampled_from(PATHS) | words(30))} "
     line += draw(st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "HTTP/9", "", "x"]))
     fields = draw(st.lists(st.tuples(st.sampled_from(NAMES) | words(), words() | st.sampled_from(VALUES)), max_size=5))
     end = draw(st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", "\r"]))
