@@ -56,11 +56,24 @@ def maker(library: str) -> Callable[[pl.DataFrame], Any]:
 def runs(session: Session, run_ids: Sequence[int], columns: str | Sequence[str] | None) -> pl.DataFrame:
     """One row a run, in this order. `columns` are fields of expressions, and "tags"; None: the usual ones, and the last
     and the best value of every metric that one of the runs has."""
-    wanted = [*USUAL, *_measured(session, run_ids)] if columns is None else _listed(columns)
-    asked: dict[str, Field | None] = {}
+    wanted = asked(columns, _measured(session, run_ids) if columns is None else ())
+    return table(_rows(session, run_ids, wanted), wanted)
+
+
+def asked(columns: str | Sequence[str] | None, measured: Collection[str]) -> dict[str, Field | None]:
+    """The fields of the columns; `measured` are the metrics that any of the runs has. "tags" is no field."""
+    of_metrics = (column for name in sorted(measured) for column in (name, f"best({name})"))
+    wanted = [*USUAL, *of_metrics] if columns is None else _listed(columns)
+    found: dict[str, Field | None] = {}
     for text in wanted:
-        asked |= {TAGS: None} if text == TAGS else parse_fields(text)
-    rows = _rows(session, run_ids, asked)
+        found |= {TAGS: None} if text == TAGS else parse_fields(text)
+    return found
+
+
+def table(rows: Iterable[dict[str, Any]], asked: Mapping[str, Field | None]) -> pl.DataFrame:
+    """Rows by column; what lasted comes in seconds."""
+    lasted = [name for name, field in asked.items() if field is not None and Kind.DURATION in field.kinds]
+    rows = [row | {name: timedelta(seconds=row[name]) for name in lasted if row[name] is not None} for row in rows]
     types = {name: pl.List(pl.String()) if field is None else _type(field) for name, field in asked.items()}
     return pl.DataFrame([[row[name] for name in types] for row in rows], schema=types, orient="row")
 
@@ -68,7 +81,6 @@ def runs(session: Session, run_ids: Sequence[int], columns: str | Sequence[str] 
 def _rows(session: Session, run_ids: Sequence[int], asked: Mapping[str, Field | None]) -> list[dict[str, Any]]:
     summed = {name: field for name, field in asked.items() if isinstance(field, Metric) and field.of in OF}
     others = {name: field for name, field in asked.items() if field is not None and name not in summed}
-    lasted = [name for name, field in others.items() if Kind.DURATION in field.kinds]
     answers: dict[str, Any] = {"": Run.id} | {name: value(field) for name, field in others.items()}
     rows = history.values_of(session, run_ids, answers)
     tags = _tags(session, run_ids) if TAGS in asked else {}
@@ -78,17 +90,12 @@ def _rows(session: Session, run_ids: Sequence[int], asked: Mapping[str, Field | 
         row[TAGS] = tags.get(run_id, [])
         for name, metric in summed.items():
             row[name] = summaries.get((run_id, metric.name), NOTHING)[str(metric.of)]
-        for name in lasted:
-            row[name] = None if row[name] is None else timedelta(seconds=row[name])
     return rows
 
 
 def metrics(session: Session, run_ids: Sequence[int], names: str | Sequence[str] | None) -> pl.DataFrame:
     """One row an epoch of a run, with `run`, `epoch` and a column for each metric, or for each of these."""
-    names = None if names is None else _listed(names)
-    for name in names or ():
-        if not fields.is_metric(name):
-            raise fields.unknown_metric(name, tokens(name)[0])
+    names = metric_names(names)
     query = select(Point.run_id, Point.epoch, Point.name, type_coerce(Point.value, Double))  # NaN is kept as NULL
     if names is not None:
         query = query.where(Point.name.in_(names))
@@ -97,6 +104,22 @@ def metrics(session: Session, run_ids: Sequence[int], names: str | Sequence[str]
         for some in _parts(run_ids)
         for row in session.execute(query.where(Point.run_id.in_(some)).order_by(Point.run_id, Point.epoch))
     ]
+    return wide(points, run_ids, names)
+
+
+def metric_names(names: str | Sequence[str] | None) -> list[str] | None:
+    """The names of metrics. Raises ExpressionError for what can be none."""
+    names = None if names is None else _listed(names)
+    for name in names or ():
+        if not fields.is_metric(name):
+            raise fields.unknown_metric(name, tokens(name)[0])
+    return names
+
+
+def wide(
+    points: Sequence[tuple[int, int, str, float | None]], run_ids: Sequence[int], names: Sequence[str] | None
+) -> pl.DataFrame:
+    """A row for each epoch of a run of (run, epoch, name, value), the runs in this order."""
     types = {"run": pl.Int64(), "epoch": pl.Int64(), "name": pl.String(), "value": pl.Float64()}
     long = pl.DataFrame(points, schema=types, orient="row")
     found = long["name"].unique().sort().to_list() if names is None else names
@@ -110,14 +133,13 @@ def _listed(names: str | Sequence[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(dict.fromkeys(names))
 
 
-def _measured(session: Session, run_ids: Sequence[int]) -> list[str]:
-    """The columns for the metrics that these runs have."""
-    names = {
+def _measured(session: Session, run_ids: Sequence[int]) -> set[str]:
+    """The metrics that these runs have."""
+    return {
         name
         for some in _parts(run_ids)
         for name in session.scalars(select(Summary.name).where(Summary.run_id.in_(some)).distinct())
     }
-    return [column for name in sorted(names) for column in (name, f"best({name})")]
 
 
 def _summaries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -170,8 +170,3 @@ def _classes(base: type[TrainyardError]) -> dict[str, type[TrainyardError]]:
     for kind in base.__subclasses__():
         found |= _classes(kind)
     return found
-
-
-def numbers(runs: Sequence[int]) -> str:
-    """The expression that fits these runs."""
-    return " or ".join(f"id = {run_id}" for run_id in runs)

@@ -74,18 +74,45 @@ class RemoteFollowing(RemoteConnection):
         return list(self._get(f"/runs/{run_id}/history", after_epoch=after_epoch)["history"])
 
     def parents_there(self, run: RunRecord) -> set[int]:
-        from service.store.transitions import NoSuchRun
+        parents = [parent for parent in (run.cloned_from, run.fine_tuned_from, run.replay_of) if parent is not None]
+        return {row["id"] for row in self.values(parents, "id")}
 
-        there = set()
-        for parent in {run.cloned_from, run.fine_tuned_from, run.replay_of} - {None}:
-            try:
-                there.add(self.run(parent).id)  # type: ignore[arg-type]
-            except NoSuchRun:
-                continue
-        return there
+    def frame(
+        self,
+        where: str | None = None,
+        *,
+        sort: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        limit: int | None = None,
+        library: str = "polars",
+    ) -> Any:
+        from service import frames
+
+        made = frames.maker(library)
+        runs = self.runs(where, sort=sort, limit=limit)
+        asked = frames.asked(columns, {name for run in runs for name in run.metrics})
+        rows = self.values([run.id for run in runs], ", ".join(asked))
+        return made(frames.table(rows, asked))
+
+    def metrics_frame(
+        self, runs: str | Iterable[int], names: str | Sequence[str] | None = None, *, library: str = "polars"
+    ) -> Any:
+        from service import frames
+
+        made, wanted = frames.maker(library), frames.metric_names(names)
+        run_ids = self._fitting(runs) if isinstance(runs, str) else list(dict.fromkeys(runs))
+        points = [
+            (run_id, row["epoch"], name, value)
+            for run_id in run_ids
+            for row in self.history(run_id)
+            for name, value in row.items()
+            if name != "epoch" and (wanted is None or name in wanted)
+        ]
+        return made(frames.wide(points, run_ids, wanted))
 
     def steps(self, run_id: int, names: Sequence[str] | None = None, points: int | None = 1000) -> list[dict[str, Any]]:
-        return list(self._get(f"/runs/{run_id}/steps", name=names, points=points or ALL_POINTS)["steps"])
+        rows = self._get(f"/runs/{run_id}/steps", name=names, points=points or ALL_POINTS)["steps"]
+        return [row | {"value": made(float, row["value"])} for row in rows]
 
     def compare(self, run_ids: Iterable[int], metric: str | None = None, *, curves: bool = True) -> Comparison:
         from service.comparison import Comparison
@@ -100,7 +127,7 @@ class RemoteFollowing(RemoteConnection):
             for name, drawn in told["curves"].items()
         }
         spec, facts = ({key: tuple(row) for key, row in told[part].items()} for part in ("spec", "facts"))
-        return Comparison(tuple(self.run(run_id) for run_id in ids), spec, facts, told["metric"], points)
+        return Comparison(tuple(self._some_of(ids)), spec, facts, told["metric"], points)
 
     def attempts(self, run_id: int) -> list[AttemptRecord]:
         return [made(AttemptRecord, row) for row in self._get(f"/runs/{run_id}/attempts")["attempts"]]
@@ -117,11 +144,11 @@ class RemoteFollowing(RemoteConnection):
     def watch_all(self, runs: str | Iterable[int], timeout: float | None = None) -> Iterator[RunRecord]:
         from service.following import TimedOut, late
 
-        open_ids = sorted(self.ended(runs, False)) if isinstance(runs, str) else list(dict.fromkeys(runs))
+        open_ids = self._fitting(runs) if isinstance(runs, str) else list(dict.fromkeys(runs))
         deadline = None if timeout is None else time.monotonic() + timeout
         shown: dict[int, RunRecord] = {}
         while open_ids:
-            for run in map(self.run, open_ids):
+            for run in self._some_of(open_ids):
                 if run != shown.get(run.id):
                     yield run
                 shown[run.id] = run
@@ -131,9 +158,21 @@ class RemoteFollowing(RemoteConnection):
             if open_ids:
                 time.sleep(POLL_SECONDS)
 
-    def ended(self, where: str | None = None, only: bool = True) -> list[int]:
-        rows = self._pages("/runs", None, None, where=where)
-        return sorted(row["id"] for row in rows if not only or row["finished"])
+    def ended(self, where: str | None = None) -> list[int]:
+        over = "finished is not null"
+        return self._fitting(over if where is None else f"({where}) and {over}")
+
+    def _fitting(self, where: str) -> list[int]:
+        """The numbers of the runs that fit, the oldest first."""
+        return [row["id"] for row in self._pages("/runs", None, None, where=where, sort="id", columns="id")]
+
+    def _some_of(self, run_ids: Sequence[int]) -> list[RunRecord]:
+        """These runs, in this order. Raises NoSuchRun."""
+        found: dict[int, RunRecord] = {}
+        for start in range(0, len(run_ids), MOST_VALUES):
+            which = " or ".join(f"id = {run_id}" for run_id in run_ids[start : start + MOST_VALUES])
+            found |= {run.id: run for run in self.runs(which, limit=MOST_VALUES)}
+        return [found.get(run_id) or self.run(run_id) for run_id in run_ids]
 
     def logs(
         self, run_id: int, *, attempt: int | None = None, after: Place = (0, 0), limit: int | None = None

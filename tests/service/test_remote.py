@@ -112,6 +112,20 @@ def test_runs_are_exported_and_come_back_as_those_that_are_here(remote: Client, 
         remote.import_runs(tmp_path / "bad.zip")
 
 
+def test_frames_are_those_that_the_database_makes(remote: Client, home: Path):
+    with Client(Settings(home=home)) as near:
+        asked = {"columns": ["id", "tags", "created", "duration", "best(val_loss)"], "where": "id <= 3", "sort": "id"}
+        here, there = near.frame(**asked), remote.frame(**asked)
+        assert there.schema == here.schema
+        assert there.drop("created").equals(here.drop("created"))
+        assert remote.frame("id <= 3").schema == near.frame("id <= 3").schema
+        assert remote.metrics_frame("id = 1").equals(near.metrics_frame("id = 1"))
+        assert remote.metrics_frame([1], ["val_loss"]).equals(near.metrics_frame([1], ["val_loss"]))
+        assert remote.steps(1) == near.steps(1)
+        assert remote.ended() == near.ended()
+        assert remote.ended("id = 1 or id = 5") == [1]
+
+
 def test_the_yard_is_seen_as_from_beside_it(remote: Client, home: Path):
     with Client(Settings(home=home)) as near:
         told, known = remote.glance(), near.glance()
