@@ -128,6 +128,8 @@ class RemoteConnection(Client):
                 time.sleep(_asked_for(answer, pauses.pop(0)))
                 continue
             if answer.is_success:
+                if answer.headers.get("Content-Type", "").startswith("text/html"):
+                    raise NoYard(self.url, answer.status_code)  # a login of somebody else's, another page
                 return answer
             raise self._error(answer)
 

@@ -31,7 +31,7 @@ def _made(kind: Any, value: Any) -> Any:
     if origin is dict:
         return {_made(parts[0], key): _made(parts[1], item) for key, item in value.items()}
     if kind is float:
-        return math.nan if value is None else float(value)  # JSON has no word for what is no number
+        return math.nan if value is None else value  # JSON has no word for what is no number
     if kind is datetime:
         return datetime.fromisoformat(value)
     if isinstance(kind, type) and is_dataclass(kind):

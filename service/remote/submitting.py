@@ -97,8 +97,8 @@ class RemoteSubmitting(RemoteConnection):
         else:
             with ExitStack() as stack:
                 sent = [("files", (name, stack.enter_context(path.open("rb")))) for name, path in files.items()]
-                form = {"submission": json.dumps(submission)}
-                answer = self._ask("POST", "/runs/with-data", data=form, files=sent, headers=headers).json()
+                request = {"data": {"submission": json.dumps(submission)}, "files": sent, "headers": headers}
+                answer = self._ask("POST", "/runs/with-data", repeat=True, **request).json()
         self._note(answer)
         return list(answer["runs"])
 

@@ -36,6 +36,7 @@ QUESTIONS = [
     "runs list --where nonsense=", "runs list --where learning_rate>1", "runs list --after 99999",
     "runs best --metric val_accuracy", "runs best --metric val_accuracy --json", "runs best --metric id",
     "runs stats --by optimizer --metric val_accuracy", "runs stats --by optimizer --metric val_accuracy --json",
+    "runs stats --by optimizer --metric epoch --json",
     "runs pareto val_loss duration", "runs show 1", "runs show 1 --json", "runs show 99999",
     "runs why 1", "runs why 2", "runs why 99999", "runs compare 1 2", "runs compare 1 2 --json", "runs compare 1 99999",
     "runs logs 1", "runs logs 1 --tail 2", "runs logs 1 --json", "runs logs 99999", "runs evaluate 1",
@@ -165,21 +166,22 @@ def test_what_is_wrong_with_a_spec_is_told_with_its_place_before_anything_is_sen
     assert here[0] == 2
 
 
+@pytest.mark.parametrize(("spec", "address"), [("digits.yaml", "/runs"), ("table.yaml", "/runs/with-data")])
 def test_a_submit_whose_answer_is_lost_is_sent_again_and_not_done_twice(
-    remote: Client, monkeypatch: pytest.MonkeyPatch
+    remote: Client, monkeypatch: pytest.MonkeyPatch, spec: str, address: str
 ):
     real, lost = httpx.Client.request, []
 
     def request(self: httpx.Client, method: str, path: str, **given: object) -> httpx.Response:
         answer = real(self, method, path, **given)  # type: ignore[arg-type]
-        if method == "POST" and path == "/runs" and not lost:
+        if method == "POST" and path == address and not lost:
             lost.append(answer)
             raise httpx.ReadError("cut")
         return answer
 
     monkeypatch.setattr(httpx.Client, "request", request)
     before = len(remote.runs(limit=None))
-    run = remote.submit(ROOT / "examples" / "digits.yaml")
+    run = remote.submit(ROOT / "examples" / spec)
     assert lost[0].json()["runs"] == [run.id]
     assert len(remote.runs(limit=None)) == before + 1
     remote.cancel(run.id)
@@ -243,9 +245,10 @@ def test_a_yard_is_named_in_one_way(tmp_path: Path):
         load_settings(home=tmp_path, url="http://ada:secret@lab")
 
 
-def test_what_is_no_yard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_is_no_yard_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int):
     def answer(self: httpx.Client, *_: object, **__: object) -> httpx.Response:
-        return httpx.Response(404, text="<h1>nothing here</h1>")
+        return httpx.Response(status, html="<h1>nothing here</h1>")
 
     monkeypatch.setattr(httpx.Client, "request", answer)
     with Client(Settings(home=tmp_path, url="http://lab")) as client, pytest.raises(TrainyardError, match="is no yard"):

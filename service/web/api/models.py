@@ -166,7 +166,7 @@ class Group(Model):
     count: int
     mean: Figure
     deviation: Figure = Field(description="of a sample; null for a single run")
-    best: Figure
+    best: int | Figure
     run_id: int = Field(description="the oldest run that has the best value")
 
 
