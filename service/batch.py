@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,8 +35,8 @@ AT_ONCE = 500  # runs stored in one transaction on SQLite, where all others wait
 class Batch:
     """Checked runs of one queue. Each dataset is read once, and each folder's origin asked for once.
 
-    `begin` loads the weights that a spec begins with, `data` the dataset that it names; `named` is what else the runs
-    have in common, such as their tags.
+    `begin` loads the weights that a spec begins with, `data` the dataset that it names; `origin` is what somebody
+    elsewhere tells of where they are; `named` is what else the runs have in common, such as their tags.
     """
 
     def __init__(
@@ -44,10 +44,11 @@ class Batch:
         begin: Callable[[Spec], Weights | None],
         queue: str,
         data: Callable[[Spec], Dataset] = datasets.load,
+        origin: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> None:
         self.queue = queue
-        self._data = data
+        self._data, self._told = data, origin
         self.runs: list[NewRun] = []
         self.folders: list[Path | None] = []  # that each run's spec stands in
         self._load, self._named = begin, named
@@ -141,5 +142,5 @@ class Batch:
 
     def _origin(self, folder: Path | None) -> Origin:
         if folder not in self._origins:
-            self._origins[folder] = Origin(folder)
+            self._origins[folder] = Origin(folder, self._told)
         return self._origins[folder]

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,19 +25,26 @@ STATUS = (
 )  # fmt: skip
 
 
+TOLD = ("folder", "commit", "branch", "dirty", "trainyard", "python")  # what somebody elsewhere may tell of their side
+
 _known: dict[Path, tuple[float, dict[str, Any]]] = {}  # what git said of a folder, and when it was asked
 
 
 class Origin:
     """What is known of a folder; git is asked while the caller goes on, but not for each of many submits at once: it
-    takes as long as all else that a submit does. Who asks over HTTP has no folder here."""
+    takes as long as all else that a submit does. Who asks over HTTP has no folder here.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    `told` is what somebody elsewhere says of where they are, instead; who they are says their token.
+    """
+
+    def __init__(self, folder: Path | None = None, told: Mapping[str, Any] | None = None) -> None:
         self._git: dict[str, Any] = {}
         self._asking: threading.Thread | None = None
         self._facts: dict[str, Any] | None = None
-        if (asker := remote()) is not None:
-            self._facts = _here() | ({} if asker.name is None else {"user": asker.name, "host": asker.address})
+        asker = remote()
+        if asker is not None or told is not None:
+            who = {} if asker is None or asker.name is None else {"user": asker.name, "host": asker.address}
+            self._facts = _here() | {name: told[name] for name in TOLD if told and name in told} | who
             return
         folder = (folder or Path()).absolute()
         asked, self._git = _known.get(folder, (-math.inf, {}))
@@ -80,6 +87,13 @@ def read_status(text: str) -> dict[str, Any]:
         return {}
     dirty = any(not line.startswith("#") for line in lines)
     return {"commit": commit, "dirty": dirty} | ({} if branch == "(detached)" else {"branch": branch})
+
+
+def shared(origins: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a yard elsewhere is told of where runs come from: so far as it is the same for all of them."""
+    first, *others = origins
+    told = {name: first[name] for name in TOLD if name in first}
+    return {name: value for name, value in told.items() if all(facts.get(name) == value for facts in others)}
 
 
 def _here() -> dict[str, Any]:

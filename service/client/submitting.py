@@ -106,6 +106,7 @@ class Submitting(Connection):
         tags: Sequence[str] = (),
         data: Data | None = None,
         beside: Beside | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> list[int]:
         """Queue a run of each spec, for every combination of the values that `grid` has for keys; returns their
         numbers.
@@ -113,7 +114,8 @@ class Submitting(Connection):
         A file may hold several specs. `grid` is a mapping such as {"seed": range(1, 101), "optimizer": ["sgd", "adam"]}
         or a list of arguments as the command line takes them. `data` loads the dataset that a spec names, instead of
         looking for it on this machine. `beside` stores something in the transaction that stores the runs, and is told
-        their numbers. Raises InputError for whatever is wrong with any of them, and then changes nothing.
+        their numbers. `origin` has the facts of `service.origin.TOLD` about where the specs come from, instead of this
+        machine's. Raises InputError for whatever is wrong with any of them, and then changes nothing.
         """
         check_names(queue, tags)
         from service import datasets
@@ -124,7 +126,7 @@ class Submitting(Connection):
         if not isinstance(specs, Specs):
             single = isinstance(specs, str | Path | Mapping | Spec)
             specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
-        batch = Batch(self._begin, queue, data or datasets.load, priority=priority, tags=tags)
+        batch = Batch(self._begin, queue, data or datasets.load, origin=origin, priority=priority, tags=tags)
         with uncollected():
             batch.add_all(specs)
             return self._store(batch, beside)

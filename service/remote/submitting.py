@@ -70,6 +70,7 @@ class RemoteSubmitting(RemoteConnection):
         tags: Sequence[str] = (),
         data: Data | None = None,
         beside: Callable[[Session, list[int]], None] | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> list[int]:
         if beside is not None:
             raise NotRemote(self.url)
@@ -77,16 +78,20 @@ class RemoteSubmitting(RemoteConnection):
         from service import datasets
         from service.batch import Batch
         from service.garbage import uncollected
+        from service.origin import shared
         from service.spec import Spec, Specs
 
         if not isinstance(specs, Specs):
             single = isinstance(specs, str | Path | Mapping | Spec)
             specs = Specs([specs] if single else specs, overrides, grid)  # type: ignore[list-item, arg-type]
-        batch = Batch(self._begin, queue, data or datasets.load, priority=priority, tags=tags)
+        batch = Batch(self._begin, queue, data or datasets.load, origin=origin, priority=priority, tags=tags)
         with uncollected():
             batch.add_all(specs)
         files, documents = _with_files([run.spec for run in batch.runs], batch.folders)
-        submission = {"spec": "\n---\n".join(documents), "queue": queue, "priority": priority, "tags": list(tags)}
+        submission = {
+            "spec": "\n---\n".join(documents), "queue": queue, "priority": priority, "tags": list(tags),
+            "origin": shared(run.origin for run in batch.runs),
+        }  # fmt: skip
         return self._submit(submission, files)
 
     def _submit(self, submission: Mapping[str, Any], files: Mapping[str, Path]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import httpx
 import pytest
@@ -10,12 +11,14 @@ from sqlalchemy import update
 
 from service.client import Client
 from service.errors import InputError
+from service.origin import TOLD
 from service.roles import Role
 from service.secrets import hashed
 from service.settings import Settings
 from service.store import access
 from service.store.clock import after
 from service.store.tables import Login, Token
+from service.web.api import submitting
 from service.web.app import HEADERS
 from service.web.limits import Rate, TooMany
 from service.yard import NoTokens, _check_access
@@ -152,6 +155,19 @@ def test_every_operation_that_is_described_is_asked_for_in_a_role(browser, clien
     assert writes == asked | {("POST", "/runs/with-data")}
     answer = browser.post("/api/v1/runs/with-data", data={}, headers=bearer(secret))
     assert answer.status_code == 403
+
+
+def test_a_run_knows_who_submitted_it_by_the_token_and_where_by_what_they_tell(browser, client):
+    secret, _ = client.create_token("ada", Role.SUBMITTER)
+    told = {"folder": "/home/ada/nets", "commit": "1a2b3c4d", "branch": "main", "dirty": True, "python": "3.12.1"}
+    answer = browser.post("/api/v1/runs", json={"spec": SPEC, "origin": told}, headers=bearer(secret))
+    origin = client.origin(answer.json()["runs"][0])
+    assert origin == told | {"user": "ada", "host": "127.0.0.1", "trainyard": version("trainyard")}
+    assert set(submitting.Origin.model_fields) == set(TOLD)
+    wrong = {"user": "bob", "host": "lab-1", "branch": "a\x1b[2J", "commit": "HEAD", "folder": "x" * 1001}
+    for name, value in wrong.items():
+        body = {"spec": SPEC, "origin": {name: value}}
+        assert browser.post("/api/v1/runs", json=body, headers=bearer(secret)).status_code == 422
 
 
 def test_pages_send_people_to_the_login_and_programs_a_sentence(browser):

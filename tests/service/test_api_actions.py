@@ -213,6 +213,23 @@ def test_runs_are_edited_cloned_and_removed(api, client):
     assert [found.id for found in client.runs()] == [clone]
 
 
+def test_weights_are_given_up_by_a_policy(api, client, yard):
+    claim = yard.claimed()
+    yard.finish(claim)
+    yard.set(claim.run_id, weights_id=yard.blob_id, weights_sha256="0" * 64)
+    (gone,) = api.post("/runs/prune", json={"weights_after": 0}).json()["decisions"]
+    assert (gone["run"], gone["what"], gone["goes"]) == (claim.run_id, "weights", True)
+    assert yard.row(claim.run_id).weights_id is None
+    assert "--keep-best" in problem(api.post("/runs/prune", json={"by": "val_loss"}), 400)["detail"]
+
+
+def test_notifications_are_tried_out(api, client):
+    assert "no notifications are set up" in problem(api.post("/notify/test"), 400)["detail"]
+    client.settings = client.settings.model_copy(update={"notify_command": "false"})
+    told = {"good": False, "sentence": "the command ended with code 1"}
+    assert api.post("/notify/test").json() == {"command": told}
+
+
 def test_a_check_tells_what_a_submit_would_make(api, client):
     report = api.post("/check", json={"spec": spec()}).json()
     assert (report["parameters"], report["train_rows"]) == (4 * 4 + 4 + 4 * 3 + 3, 105)

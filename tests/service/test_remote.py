@@ -19,6 +19,7 @@ from service.cli import context
 from service.cli.main import main
 from service.client import Client
 from service.errors import InputError, TrainyardError
+from service.origin import Origin, shared
 from service.remote import RemoteClient
 from service.remote.connection import NotRemote
 from service.remote.records import made
@@ -184,7 +185,13 @@ def test_a_submit_whose_answer_is_lost_is_sent_again_and_not_done_twice(
     run = remote.submit(ROOT / "examples" / spec)
     assert lost[0].json()["runs"] == [run.id]
     assert len(remote.runs(limit=None)) == before + 1
+    assert shared([Origin(ROOT / "examples").facts()]).items() <= remote.origin(run.id).items()  # the commit of here
     remote.cancel(run.id)
+
+
+def test_of_runs_from_several_folders_what_they_have_in_common_is_told():
+    one, two = ({"user": "ada", "commit": "1a2b3c4", "branch": branch, "dirty": False} for branch in ("main", "try"))
+    assert shared([one, two]) == {"commit": "1a2b3c4", "dirty": False}
 
 
 def test_weights_and_predictions_are_those_of_the_yard(remote: Client, home: Path):

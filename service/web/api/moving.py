@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from typing import Annotated, Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from threading import BoundedSemaphore
+from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Depends, File, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from service.client import Client
+from service.errors import InputError, Unreachable
 from service.roles import Role
 from service.web.access import needs
 from service.web.api.acting import RunNumber, Which
@@ -18,7 +20,24 @@ from service.web.api.models import Model
 from service.web.problems import answers
 
 MOST_EXPORTED = 100_000
+EXPORTS = 2  # written at once: each takes room on the disk
+PATIENCE_SECONDS = 10.0
 PART = 2**20  # bytes
+
+
+class Busy(Unreachable):
+    def __init__(self) -> None:
+        super().__init__("the yard exports other runs just now; ask again in a moment")
+
+
+class NoRoom(Unreachable):
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the file cannot be written on the yard's machine: {error.strerror or error}")
+
+
+class TooManyRuns(InputError):
+    def __init__(self, number: int) -> None:
+        super().__init__(f"these are {number:,} runs; one request exports at most {MOST_EXPORTED:,}")
 
 
 class Exporting(Which):
@@ -40,6 +59,7 @@ class Imports(Model):
 
 def router(client: Client) -> APIRouter:
     api = APIRouter(prefix="/runs", tags=["moving"])
+    free = BoundedSemaphore(EXPORTS)
 
     @api.post(
         "/export", operation_id="export_runs", response_class=StreamingResponse,
@@ -49,13 +69,15 @@ def router(client: Client) -> APIRouter:
         """Runs that have ended in one file, which another yard imports: specs, metrics, weights, data."""
         which = asked.chosen()
         run_ids = client.ended(which) if isinstance(which, str) else which
-        file = tempfile.TemporaryFile(prefix="trainyard-")  # noqa: SIM115 - it has no name, and goes with the answer
+        if len(run_ids) > MOST_EXPORTED:
+            raise TooManyRuns(len(run_ids))
+        if not free.acquire(timeout=PATIENCE_SECONDS):
+            raise Busy
         try:
-            client.export_runs(file, run_ids, with_data=asked.with_data)
-        except BaseException:
-            file.close()
-            raise
-        headers = {"Content-Disposition": 'attachment; filename="runs.zip"', "Content-Length": str(file.tell())}
+            file = _archive(client, run_ids, asked.with_data)
+        finally:
+            free.release()
+        headers = {"Content-Disposition": 'attachment; filename="runs.zip"', "Content-Length": str(file.seek(0, 2))}
         file.seek(0)
         return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
 
@@ -68,6 +90,21 @@ def router(client: Client) -> APIRouter:
         return {"runs": [run.json() for run in client.import_runs(file.file)]}
 
     return api
+
+
+def _archive(client: Client, run_ids: Sequence[int], with_data: bool) -> BinaryIO:
+    """A file without a name: it is gone when it is closed or the process ends, however that does. Raises NoRoom."""
+    file = cast(BinaryIO, tempfile.TemporaryFile(prefix="trainyard-"))  # noqa: SIM115 - whoever sends it closes it
+    try:
+        client.export_runs(file, run_ids, with_data=with_data)
+        file.flush()
+    except OSError as error:
+        file.close()
+        raise NoRoom(error) from None
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _parts(file: BinaryIO) -> Iterator[bytes]:

@@ -140,7 +140,7 @@ def _add_one(api: APIRouter, client: Client) -> None:
         """Whether a run and its replay ended with the same weights, else where they first differ."""
         return client.compare_replay(run, replay).json()
 
-    @api.get("/{run:int}/layers", operation_id="run_layers", response_model=models.Layers, responses=answers(404))
+    @api.get("/{run:int}/layers", operation_id="run_layers", response_model=models.Layers, responses=answers(404, 409))
     def layers(run: RunPath) -> dict[str, Any]:
         """The network of a run as a table of its layers."""
         return asdict(client.layers(run))

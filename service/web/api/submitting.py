@@ -30,6 +30,7 @@ MOST_RUNS = 10_000  # that one request makes
 MOST_FILES = 10
 Override = Annotated[str, Field(max_length=LONGEST_SENT)]
 Name = Annotated[str, Field(max_length=200)]
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 Overrides = Annotated[
     list[Override], Field(max_length=1000, description="keys to change", examples=[["train.epochs=5"]])
 ]
@@ -61,6 +62,19 @@ class Checking(BaseModel):
     overrides: Overrides = []
 
 
+class Origin(BaseModel):
+    """Where the specs come from. Who submits them says the token."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: Annotated[Line, Field(max_length=1000)] | None = None
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{7,64}$")] | None = None
+    branch: Annotated[Line, Field(max_length=255)] | None = None
+    dirty: bool | None = Field(None, strict=True, description="whether the folder differs from the commit")
+    trainyard: Annotated[Line, Field(max_length=50)] | None = Field(None, description="its version there")
+    python: Annotated[Line, Field(max_length=50)] | None = None
+
+
 class Submission(Checking):
     """One spec, or as a text several, divided by ---."""
 
@@ -72,6 +86,7 @@ class Submission(Checking):
     queue: Name = "default"
     priority: Priority = 0
     tags: Tags = []
+    origin: Origin | None = None
 
 
 class Cloning(BaseModel):
@@ -190,7 +205,7 @@ def _submit(
     noting, notes = client.noting()
     numbers = noting.submit_many(
         specs, queue=asked.queue, priority=asked.priority, tags=asked.tags, data=lambda spec: load_sent(spec, files),
-        beside=beside,
+        beside=beside, origin=None if asked.origin is None else asked.origin.model_dump(exclude_none=True),
     )  # fmt: skip
     return {"runs": numbers, "notes": notes}
 

@@ -41,7 +41,6 @@ def router(client: Client) -> APIRouter:
 
 
 def _add_stores(api: APIRouter, client: Client) -> None:
-
     @api.get("/status", operation_id="status", response_model=models.Status, responses=answers())
     def status() -> dict[str, Any]:
         """Where the yard is, what waits, who trains."""
