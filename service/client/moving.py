@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     from service.portable import Imported
 
 
+class NothingToExport(InputError):
+    def __init__(self) -> None:
+        super().__init__("there is no run to export")
+
+
+def opened(file: str | Path) -> BinaryIO:
+    """The file, for reading. Raises InputError."""
+    try:
+        return Path(file).open("rb")
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
 class Moving(Connection):
     """The part of a client that exports and imports runs."""
 
@@ -49,13 +62,8 @@ class Moving(Connection):
 
         if not isinstance(file, str | Path):
             return portable.bring(self.database, file, "the file")
-        path = Path(file)
-        try:
-            opened = path.open("rb")
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
-        with opened:
-            return portable.bring(self.database, opened, path.name)
+        with opened(file) as archive:
+            return portable.bring(self.database, archive, Path(file).name)
 
     def export_mlflow(self, folder: str | Path, run_ids: Sequence[int], *, experiment: str = "trainyard") -> None:
         """Write ended runs into a folder that MLflow reads as its file store, beside what is in there."""
@@ -66,7 +74,7 @@ class Moving(Connection):
 
     def _check_ended(self, run_ids: Sequence[int]) -> None:
         if not run_ids:
-            raise InputError("there is no run to export")
+            raise NothingToExport
         with self.database.read() as session:
             states = history.states(session, run_ids)
         for run_id in run_ids:

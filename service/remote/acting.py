@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from service.store.space import Space
 
 
+LONGEST_WAIT = 30.0  # seconds for which a yard keeps an answer back
+
+
 class RemoteActing(RemoteConnection):
     """The part of a client that changes what becomes of runs."""
 
@@ -50,7 +53,7 @@ class RemoteActing(RemoteConnection):
     ) -> dict[int, State | InputError]:
         from service.errors import InputError
 
-        told = self._post(f"/runs/{verb}", {"runs": list(run_ids), "wait": float(timeout)})["runs"]
+        told = self._post(f"/runs/{verb}", {"runs": list(run_ids), "wait": min(float(timeout), LONGEST_WAIT)})["runs"]
         return {row["id"]: InputError(row["error"]) if row["state"] is None else State(row["state"]) for row in told}
 
     def _one(self, verb: Verb, run_id: int, timeout: float = 0.0) -> RunRecord:
@@ -60,7 +63,7 @@ class RemoteActing(RemoteConnection):
         return self.run(run_id)
 
     def _all(self, verb: Verb, where: str, timeout: float = 0.0) -> dict[int, State]:
-        told = self._post(f"/runs/{verb}", {"where": where, "wait": float(timeout)})
+        told = self._post(f"/runs/{verb}", {"where": where, "wait": min(float(timeout), LONGEST_WAIT)})
         return {row["id"]: State(row["state"]) for row in told["runs"]}
 
     def edit(

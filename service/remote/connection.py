@@ -22,6 +22,7 @@ TIMEOUT = 60.0  # seconds without a byte; a submit of thousands of runs is check
 PAUSES = (0.2, 0.5, 1.0)  # seconds before what may be repeated is tried again
 LONGEST_PAUSE = 30.0  # that a yard may ask for
 AGAIN = (429, 502, 503, 504)
+MOST_ROWS = 1000  # of a page
 
 
 class NotRemote(InputError):
@@ -146,15 +147,11 @@ class RemoteConnection(Client):
             return NotLetIn(sentence)
         if kind == "about:blank" and answer.status_code in (404, 405):
             return NoYard(self.url, answer.status_code)
-        by_status = Unreachable if answer.status_code >= 502 else TrainyardError
-        by_status = InputError if answer.status_code < 500 else by_status
-        found = _classes(TrainyardError).get(kind.removeprefix("urn:trainyard:"), by_status)
+        unknown = InputError if answer.status_code < 500 else Unreachable
+        found = _classes(TrainyardError).get(kind.removeprefix("urn:trainyard:"), unknown)
         error = found.__new__(found)
         Exception.__init__(error, sentence)
         return error
-
-
-MOST_ROWS = 1000  # of a page
 
 
 def _given(query: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from service.remote.connection import RemoteConnection
+from service.remote.connection import NotRemote, RemoteConnection
 from service.remote.records import made
 from service.store.records import AttemptRecord, EditRecord, LogRecord, RunRecord
 
@@ -35,8 +35,10 @@ class RemoteFollowing(RemoteConnection):
         before: int | None = None,
         limit: int | None = 20,
     ) -> list[RunRecord]:
-        query = {"where": where, "sort": sort, "before": before, "specs": True}
-        return [made(RunRecord, row) for row in self._pages("/runs", limit, after, **query)]
+        if before is not None:  # pages of the API go forwards
+            raise NotRemote(self.url)
+        rows = self._pages("/runs", limit, after, where=where, sort=sort, specs=True)
+        return [made(RunRecord, row) for row in rows]
 
     def values(self, run_ids: Sequence[int], fields: str) -> list[dict[str, Any]]:
         from service.expressions import parse_fields

@@ -7,7 +7,9 @@ from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
 
+from service.client.moving import NothingToExport, opened
 from service.remote.connection import NotRemote, RemoteConnection
 from service.remote.records import made
 from service.store.records import DatasetRecord, WorkerRecord
@@ -31,16 +33,16 @@ class RemoteWatching(RemoteConnection):
         return [made(WorkerRecord, row) for row in self._get("/workers", all=True)["workers"]]
 
     def scale(self, worker: str, slots: int) -> None:
-        self._post(f"/workers/{worker}/scale", {"slots": slots})
+        self._post(f"/workers/{quote(worker, safe='')}/scale", {"slots": slots})
 
     def drain(self, worker: str) -> None:
-        self._post(f"/workers/{worker}/drain", {})
+        self._post(f"/workers/{quote(worker, safe='')}/drain", {})
 
     def stop(self, worker: str) -> None:
-        self._post(f"/workers/{worker}/stop", {})
+        self._post(f"/workers/{quote(worker, safe='')}/stop", {})
 
     def trust(self, worker: str) -> None:
-        self._post(f"/workers/{worker}/trust", {})
+        self._post(f"/workers/{quote(worker, safe='')}/trust", {})
 
     def datasets(self) -> list[DatasetRecord]:
         return [made(DatasetRecord, row) for row in self._get("/datasets")["datasets"]]
@@ -101,7 +103,7 @@ class RemoteWatching(RemoteConnection):
         return told["token"], made(TokenRecord, told)
 
     def revoke_token(self, name: str) -> None:
-        self._ask("DELETE", f"/tokens/{name}")
+        self._ask("DELETE", f"/tokens/{quote(name, safe='')}")
 
     def weights_file(self, run_id: int, *, last: bool = False) -> bytes:
         return self._ask("GET", f"/runs/{run_id}/weights", params={"last": last}).content
@@ -122,6 +124,8 @@ class RemoteWatching(RemoteConnection):
     def export_runs(self, file: str | Path | BinaryIO, run_ids: Sequence[int], *, with_data: bool = True) -> None:
         from service.files import write_file
 
+        if not run_ids:
+            raise NothingToExport
         body = {"runs": list(dict.fromkeys(run_ids)), "with_data": with_data}
         archive = self._ask("POST", "/runs/export", repeat=True, json=body).content
         if isinstance(file, str | Path):
@@ -132,8 +136,8 @@ class RemoteWatching(RemoteConnection):
     def import_runs(self, file: str | Path | BinaryIO) -> list[Imported]:
         from service.portable import Imported
 
-        with Path(file).open("rb") if isinstance(file, str | Path) else nullcontext(file) as opened:
-            answer: Any = self._ask("POST", "/runs/import", files={"file": ("runs.zip", opened)}).json()
+        with opened(file) if isinstance(file, str | Path) else nullcontext(file) as archive:
+            answer: Any = self._ask("POST", "/runs/import", files={"file": ("runs.zip", archive)}).json()
         return [made(Imported, row) for row in answer["runs"]]
 
     def export_mlflow(self, folder: str | Path, run_ids: Sequence[int], *, experiment: str = "trainyard") -> None:

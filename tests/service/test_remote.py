@@ -43,7 +43,8 @@ QUESTIONS = [
     "runs logs 1", "runs logs 1 --tail 2", "runs logs 1 --json", "runs logs 99999", "runs evaluate 1",
     "runs evaluate 1 --json", "runs evaluate 1 --split nonsense", "workers list", "workers list --all --json",
     "workers drain nobody", "workers trust nobody", "runs cancel 1", "runs cancel 99999", "runs retry 1",
-    "runs pause 1", "runs edit 99999 --tag a", "runs remove 99999 --yes", "runs prune --checkpoints-after 0s --dry-run",
+    "runs pause 1", "runs import nothing.zip", "runs export --where id>99999 -o no.zip", "workers drain a?b",
+    "runs edit 99999 --tag a", "runs remove 99999 --yes", "runs prune --checkpoints-after 0s --dry-run",
     "check examples/digits.yaml", "submit nothing.yaml", "tokens list", "tokens revoke nobody",
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ from service.web.api.shared import LONGEST_SENT, MOST_AT_ONCE, MOST_RUNS
 from service.web.problems import answers
 
 LONGEST_WAIT = 30.0  # seconds for runs that train to obey
+MOST_TOLD = 100_000  # runs
 LONGEST_AGE = 1e10  # seconds: three centuries
 RunNumber = Annotated[int, Field(strict=True, ge=0, le=MOST_RUNS)]
 Name = Annotated[str, Field(max_length=200)]
@@ -58,7 +59,7 @@ class Asked(Model):
 
 
 class AllAsked(Model):
-    runs: list[Asked] = Field(description=f"what became of each, of the first {MOST_AT_ONCE:,}")
+    runs: list[Asked] = Field(description=f"what became of each, of the first {MOST_TOLD:,}")
     counts: dict[str, int] = Field(description="how many of those that were asked are in each state now")
     notes: list[str]
 
@@ -166,7 +167,7 @@ def _asker(client: Client, verb: Verb) -> Any:
             {"id": run_id, "state": None, "error": str(state)}
             if isinstance(state, InputError)
             else {"id": run_id, "state": state, "error": None}
-            for run_id, state in list(found.items())[:MOST_AT_ONCE]
+            for run_id, state in list(found.items())[:MOST_TOLD]
         ]
         return {"runs": rows, "counts": counts, "notes": notes}
 
