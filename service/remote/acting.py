@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from service.client.acting import ANSWER_SECONDS, Verb
-from service.remote.connection import NotRemote, RemoteConnection
+from service.remote.connection import NotRemote, RemoteConnection, remade
 from service.remote.records import made
 from service.store.records import RunRecord
 from service.store.tables import State
@@ -54,7 +54,12 @@ class RemoteActing(RemoteConnection):
         from service.errors import InputError
 
         told = self._post(f"/runs/{verb}", {"runs": list(run_ids), "wait": min(float(timeout), LONGEST_WAIT)})["runs"]
-        return {row["id"]: InputError(row["error"]) if row["state"] is None else State(row["state"]) for row in told}
+        return {
+            row["id"]: remade(row.get("type"), row["error"], InputError)
+            if row["state"] is None
+            else State(row["state"])
+            for row in told
+        }
 
     def _one(self, verb: Verb, run_id: int, timeout: float = 0.0) -> RunRecord:
         answer = self.ask_each(verb, [run_id], timeout)[run_id]

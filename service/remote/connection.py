@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from service.client import Client
 from service.errors import InputError, TrainyardError, Unreachable
@@ -23,6 +23,7 @@ PAUSES = (0.2, 0.5, 1.0)  # seconds before what may be repeated is tried again
 LONGEST_PAUSE = 30.0  # that a yard may ask for
 AGAIN = (429, 502, 503, 504)
 MOST_ROWS = 1000  # of a page
+E = TypeVar("E", bound=TrainyardError)
 
 
 class NotRemote(InputError):
@@ -148,10 +149,15 @@ class RemoteConnection(Client):
         if kind == "about:blank" and answer.status_code in (404, 405):
             return NoYard(self.url, answer.status_code)
         unknown = InputError if answer.status_code < 500 else Unreachable
-        found = _classes(TrainyardError).get(kind.removeprefix("urn:trainyard:"), unknown)
-        error = found.__new__(found)
-        Exception.__init__(error, sentence)
-        return error
+        return remade(kind, sentence, unknown)
+
+
+def remade(kind: str | None, sentence: str, unknown: type[E]) -> E:
+    """An error as the yard told it, by the class that it has here; `unknown` for one that is of no such kind."""
+    found = _classes(unknown).get((kind or "").removeprefix("urn:trainyard:"), unknown)
+    error = found.__new__(found)
+    Exception.__init__(error, sentence)
+    return error
 
 
 def _given(query: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +169,7 @@ def _asked_for(answer: httpx.Response, pause: float) -> float:
     return min(float(asked), LONGEST_PAUSE) if asked.isdigit() else pause
 
 
-def _classes(base: type[TrainyardError]) -> dict[str, type[TrainyardError]]:
+def _classes(base: type[E]) -> dict[str, type[E]]:
     """Every kind of error that is known by now, by its name in problem documents."""
     found = {kebab(base.__name__): base}
     for kind in base.__subclasses__():

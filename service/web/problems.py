@@ -89,10 +89,9 @@ def problem(
     faults: list[Fault] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """The answer that tells of a problem; `kind` is a name in kebab-case."""
+    """The answer that tells of a problem of this kind."""
     title = TITLES.get(status) or HTTPStatus(status).phrase
-    type_ = f"urn:trainyard:{kind}" if kind else "about:blank"
-    document = Problem(type=type_, title=title, status=status, detail=detail, faults=faults)
+    document = Problem(type=kind or "about:blank", title=title, status=status, detail=detail, faults=faults)
     return JSONResponse(
         document.model_dump(exclude_none=True), status, headers=dict(headers or {}), media_type=MEDIA_TYPE
     )
@@ -115,7 +114,16 @@ def of_error(error: TrainyardError) -> JSONResponse:
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="trainyard"'
-    return problem(status, str(error), kebab(type(error).__name__), faults=faults, headers=headers)
+    return problem(status, str(error), type_of(error), faults=faults, headers=headers)
+
+
+def type_of(error: TrainyardError) -> str:
+    """The kind of an error, as programs know it."""
+    return _type(kebab(type(error).__name__))
+
+
+def _type(name: str) -> str:
+    return f"urn:trainyard:{name}"
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -129,7 +137,7 @@ def add_handlers(app: FastAPI) -> None:
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         faults = [_fault(found) for found in error.errors()[:MOST_SHOWN]]
         detail = "; ".join(f"{fault.path}: {fault.sentence}" if fault.path else fault.sentence for fault in faults[:3])
-        return problem(422, printable(detail), "invalid-request", faults=faults)
+        return problem(422, printable(detail), _type("invalid-request"), faults=faults)
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> JSONResponse:
@@ -141,7 +149,7 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return problem(500, "an error that should not happen; the yard's log says more", "unexpected")
+        return problem(500, "an error that should not happen; the yard's log says more", _type("unexpected"))
 
 
 def _methods(request: Request) -> list[str]:

@@ -177,11 +177,12 @@ def test_runs_are_cancelled_paused_resumed_and_retried_each_for_itself(api):
     answer = api.post("/runs/pause", json={"runs": [one, two, 99]}).json()
     assert [(run["id"], run["state"]) for run in answer["runs"]] == [(one, "paused"), (two, "paused"), (99, None)]
     assert answer["runs"][2]["error"] == "there is no run 99; `trainyard runs list` shows those there are"
+    assert answer["runs"][2]["type"] == "urn:trainyard:no-such-run"
     assert answer["counts"] == {"paused": 2}
     assert api.post("/runs/resume", json={"where": "state = paused and seed = 1"}).json()["counts"] == {"queued": 1}
     assert api.post("/runs/cancel", json={"where": "id > 0"}).json()["counts"] == {"cancelled": 3}
     answer = api.post("/runs/retry", json={"runs": [three, three]}).json()
-    assert answer["runs"] == [{"id": three, "state": "queued", "error": None}]
+    assert answer["runs"] == [{"id": three, "state": "queued", "error": None, "type": None}]
     answer = api.post("/runs/resume", json={"runs": [two]}).json()
     assert answer["runs"][0]["error"].startswith(f"run {two} is cancelled")
 
@@ -195,7 +196,7 @@ def test_which_runs_is_said_once(api, body):
 def test_a_run_that_trains_is_asked_and_what_became_of_it_is_told(api, yard):
     claim = yard.claimed()
     answer = api.post("/runs/cancel", json={"runs": [claim.run_id], "wait": 0}).json()
-    assert answer["runs"] == [{"id": claim.run_id, "state": "running", "error": None}]
+    assert answer["runs"] == [{"id": claim.run_id, "state": "running", "error": None, "type": None}]
     assert yard.run(claim.run_id).wish == "cancel"
 
 

@@ -25,7 +25,7 @@ from service.remote.connection import NotRemote
 from service.remote.records import made
 from service.settings import Settings, load_settings
 from service.store.records import AttemptRecord, LogRecord, Record, RunRecord, WorkerRecord
-from service.store.transitions import NoSuchRun
+from service.store.transitions import NoSuchRun, WrongState
 from service.yard import _listen, _web
 from tests.yard import ROOT, settled
 
@@ -206,6 +206,12 @@ def test_weights_and_predictions_are_those_of_the_yard(remote: Client, home: Pat
 def test_errors_come_back_as_what_they_were(remote: Client, tmp_path: Path):
     with pytest.raises(NoSuchRun, match="there is no run 4711"):
         remote.run(4711)
+    for ask in (remote.cancel, remote.pause, remote.resume, remote.retry):
+        with pytest.raises(NoSuchRun, match="there is no run 4711"):
+            ask(4711)
+    done = remote.runs("state = completed", limit=1)[0].id
+    refused = remote.ask_each("cancel", [4711, done])
+    assert [type(error) for error in refused.values()] == [NoSuchRun, WrongState]
     with pytest.raises(NotRemote, match="TRAINYARD_URL"):
         remote.compact()
     assert isinstance(remote, RemoteClient)

@@ -18,7 +18,7 @@ from service.store.tables import State
 from service.web.access import needs
 from service.web.api.models import Model
 from service.web.api.shared import LONGEST_SENT, MOST_AT_ONCE, MOST_RUNS
-from service.web.problems import answers
+from service.web.problems import answers, type_of
 
 LONGEST_WAIT = 30.0  # seconds for runs that train to obey
 MOST_TOLD = 100_000  # runs
@@ -56,6 +56,7 @@ class Asked(Model):
     id: int
     state: State | None = Field(description="what it is in now; null where there is no such run, or it was not asked")
     error: str | None = Field(description="why it could not be asked")
+    type: str | None = Field(description="the kind of that problem", examples=["urn:trainyard:no-such-run"])
 
 
 class AllAsked(Model):
@@ -164,9 +165,9 @@ def _asker(client: Client, verb: Verb) -> Any:
             found = noting.ask_each(verb, which, asked.wait)
         counts = Counter(str(state) for state in found.values() if isinstance(state, State))
         rows = [
-            {"id": run_id, "state": None, "error": str(state)}
+            {"id": run_id, "state": None, "error": str(state), "type": type_of(state)}
             if isinstance(state, InputError)
-            else {"id": run_id, "state": state, "error": None}
+            else {"id": run_id, "state": state, "error": None, "type": None}
             for run_id, state in list(found.items())[:MOST_TOLD]
         ]
         return {"runs": rows, "counts": counts, "notes": notes}
