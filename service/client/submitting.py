@@ -139,10 +139,11 @@ class Submitting(Connection):
         queue: str | None = None,
         priority: int | None = None,
         tags: Sequence[str] | None = None,
+        beside: Beside | None = None,
     ) -> RunRecord:
         """Submit a run's spec once more, with keys changed, on the rows that it was submitted with.
 
-        Queue, priority and tags are the run's unless given. Raises InputError for what is wrong with the new spec, or
+        Queue, priority and tags are the run's unless given; `beside` is as in `submit_many`. Raises InputError for what is wrong with the new spec, or
         when it would have to read other rows.
         """
         run = self.run(run_id)
@@ -150,9 +151,9 @@ class Submitting(Connection):
         tags = run.tags if tags is None else tags
         check_names(queue, tags)
         priority = run.priority if priority is None else priority
-        return self._again(run_id, overrides, queue=queue, priority=priority, tags=tags, cloned_from=run_id)
+        return self._again(run_id, overrides, beside, queue=queue, priority=priority, tags=tags, cloned_from=run_id)
 
-    def replay(self, run_id: int, *, queue: str | None = None) -> RunRecord:
+    def replay(self, run_id: int, *, queue: str | None = None, beside: Beside | None = None) -> RunRecord:
         """Submit a completed run once more, to see whether it ends with the same bytes: see `compare_replay`.
 
         The same spec on the same rows, in the run's queue unless told. It has no tags, so that it is not found where
@@ -163,9 +164,9 @@ class Submitting(Connection):
             raise transitions.WrongState(run_id, run.state, "replayed", "completed")
         queue = run.queue if queue is None else queue
         check_names(queue, ())
-        return self._again(run_id, (), queue=queue, priority=run.priority, replay_of=run_id)
+        return self._again(run_id, (), beside, queue=queue, priority=run.priority, replay_of=run_id)
 
-    def _again(self, run_id: int, overrides: Sequence[str], **named: Any) -> RunRecord:
+    def _again(self, run_id: int, overrides: Sequence[str], beside: Beside | None, **named: Any) -> RunRecord:
         """Submit the spec of a run on the rows that it was submitted with."""
         from service.batch import Batch
         from service.cloning import clone
@@ -174,7 +175,7 @@ class Submitting(Connection):
             spec, dataset = clone(session, run_id, overrides)
         batch = Batch(self._begin, **named)
         batch.add(spec, dataset)
-        (new_id,) = self._store(batch)
+        (new_id,) = self._store(batch, beside)
         return self.run(new_id)
 
     def compare_replay(self, run_id: int, replay_id: int) -> Replay:

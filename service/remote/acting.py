@@ -55,9 +55,7 @@ class RemoteActing(RemoteConnection):
 
         told = self._post(f"/runs/{verb}", {"runs": list(run_ids), "wait": min(float(timeout), LONGEST_WAIT)})["runs"]
         return {
-            row["id"]: remade(row.get("type"), row["error"], InputError)
-            if row["state"] is None
-            else State(row["state"])
+            row["id"]: State(row["state"]) if row["state"] else remade(row.get("type"), row["error"], InputError)
             for row in told
         }
 

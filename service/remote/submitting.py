@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,7 @@ from service.remote.connection import NotRemote, RemoteConnection
 from service.store.records import RunRecord
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
+    from service.batch import Beside
     from service.client.submitting import Data
     from service.replaying import Replay
     from service.spec import AnySpec, Spec, Specs
@@ -69,11 +68,10 @@ class RemoteSubmitting(RemoteConnection):
         priority: int = 0,
         tags: Sequence[str] = (),
         data: Data | None = None,
-        beside: Callable[[Session, list[int]], None] | None = None,
+        beside: Beside | None = None,
         origin: Mapping[str, Any] | None = None,
     ) -> list[int]:
-        if beside is not None:
-            raise NotRemote(self.url)
+        self._nothing(beside)
         check_names(queue, tags)
         from service import datasets
         from service.batch import Batch
@@ -95,15 +93,15 @@ class RemoteSubmitting(RemoteConnection):
         return self._submit(submission, files)
 
     def _submit(self, submission: Mapping[str, Any], files: Mapping[str, Path]) -> list[int]:
-        """With a key, so that a submit whose answer was lost may be sent again and is not done twice."""
-        headers = {"Idempotency-Key": uuid.uuid4().hex}
         if not files:
-            answer = self._ask("POST", "/runs", repeat=True, json=submission, headers=headers).json()
-        else:
-            with ExitStack() as stack:
-                sent = [("files", (name, stack.enter_context(path.open("rb")))) for name, path in files.items()]
-                request = {"data": {"submission": json.dumps(submission)}, "files": sent, "headers": headers}
-                answer = self._ask("POST", "/runs/with-data", repeat=True, **request).json()
+            return self._once("/runs", json=submission)
+        with ExitStack() as stack:
+            sent = [("files", (name, stack.enter_context(path.open("rb")))) for name, path in files.items()]
+            return self._once("/runs/with-data", data={"submission": json.dumps(submission)}, files=sent)
+
+    def _once(self, path: str, **request: Any) -> list[int]:
+        """Send it with a key, so that what made runs and whose answer was lost is sent again and not done twice."""
+        answer = self._ask("POST", path, repeat=True, headers={"Idempotency-Key": uuid.uuid4().hex}, **request).json()
         self._note(answer)
         return list(answer["runs"])
 
@@ -115,13 +113,22 @@ class RemoteSubmitting(RemoteConnection):
         queue: str | None = None,
         priority: int | None = None,
         tags: Sequence[str] | None = None,
+        beside: Beside | None = None,
     ) -> RunRecord:
+        self._nothing(beside)
         changes = {"overrides": list(overrides), "queue": queue, "priority": priority}
         changes["tags"] = None if tags is None else list(tags)
-        return self.run(self._post(f"/runs/{run_id}/clone", changes)["runs"][0])
+        (made,) = self._once(f"/runs/{run_id}/clone", json=changes)
+        return self.run(made)
 
-    def replay(self, run_id: int, *, queue: str | None = None) -> RunRecord:
-        return self.run(self._post(f"/runs/{run_id}/replay", {"queue": queue})["runs"][0])
+    def replay(self, run_id: int, *, queue: str | None = None, beside: Beside | None = None) -> RunRecord:
+        self._nothing(beside)
+        (made,) = self._once(f"/runs/{run_id}/replay", json={"queue": queue})
+        return self.run(made)
+
+    def _nothing(self, beside: Beside | None) -> None:
+        if beside is not None:  # it would take the transaction of the runs
+            raise NotRemote(self.url)
 
     def compare_replay(self, run_id: int, replay_id: int) -> Replay:
         from service.remote.records import made

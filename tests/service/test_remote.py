@@ -168,25 +168,45 @@ def test_what_is_wrong_with_a_spec_is_told_with_its_place_before_anything_is_sen
     assert here[0] == 2
 
 
-@pytest.mark.parametrize(("spec", "address"), [("digits.yaml", "/runs"), ("table.yaml", "/runs/with-data")])
-def test_a_submit_whose_answer_is_lost_is_sent_again_and_not_done_twice(
-    remote: Client, monkeypatch: pytest.MonkeyPatch, spec: str, address: str
-):
-    real, lost = httpx.Client.request, []
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Response]:
+    """The answer to the first request that changes something, which nobody hears."""
+    real, answers = httpx.Client.request, list[httpx.Response]()
 
     def request(self: httpx.Client, method: str, path: str, **given: object) -> httpx.Response:
         answer = real(self, method, path, **given)  # type: ignore[arg-type]
-        if method == "POST" and path == address and not lost:
-            lost.append(answer)
+        if method == "POST" and not answers:
+            answers.append(answer)
             raise httpx.ReadError("cut")
         return answer
 
     monkeypatch.setattr(httpx.Client, "request", request)
+    return answers
+
+
+@pytest.mark.parametrize(("spec", "address"), [("digits.yaml", "/runs"), ("table.yaml", "/runs/with-data")])
+def test_a_submit_whose_answer_is_lost_is_sent_again_and_not_done_twice(
+    remote: Client, lost: list[httpx.Response], spec: str, address: str
+):
     before = len(remote.runs(limit=None))
     run = remote.submit(ROOT / "examples" / spec)
+    assert lost[0].url.path.endswith(address)
     assert lost[0].json()["runs"] == [run.id]
     assert len(remote.runs(limit=None)) == before + 1
     assert shared([Origin(ROOT / "examples").facts()]).items() <= remote.origin(run.id).items()  # the commit of here
+    remote.cancel(run.id)
+
+
+@pytest.mark.parametrize("again", ["clone", "replay"])
+def test_a_clone_or_replay_whose_answer_is_lost_is_not_made_twice(
+    remote: Client, lost: list[httpx.Response], again: str
+):
+    done = remote.runs("state = completed", limit=1)[0].id
+    before = len(remote.runs(limit=None))
+    run = getattr(remote, again)(done)
+    assert lost[0].json()["runs"] == [run.id]
+    assert len(remote.runs(limit=None)) == before + 1
+    assert done in (run.cloned_from, run.replay_of)
     remote.cancel(run.id)
 
 

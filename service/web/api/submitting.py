@@ -174,19 +174,27 @@ def _add_again(api: APIRouter, client: Client) -> None:
         "/runs/{run:int}/clone", operation_id="clone_run", response_model=Submitted, status_code=201,
         responses=answers(404, 409, 413),
     )  # fmt: skip
-    def clone(run: RunPath, asked: Cloning) -> dict[str, Any]:
+    def clone(run: RunPath, asked: Cloning, request: Request, response: Response, key: Key = None) -> dict[str, Any]:
         """Submit a run's spec once more, with keys changed, on the rows it was submitted with."""
-        noting, notes = client.noting()
-        return {"runs": [noting.clone(run, **asked.model_dump()).id], "notes": notes}
+
+        def work(beside: Beside | None) -> dict[str, Any]:
+            noting, notes = client.noting()
+            return {"runs": [noting.clone(run, **asked.model_dump(), beside=beside).id], "notes": notes}
+
+        return _once(client, request, response, key, [asked.model_dump_json()], work)
 
     @api.post(
         "/runs/{run:int}/replay", operation_id="replay_run", response_model=Submitted, status_code=201,
         responses=answers(404, 409, 413),
     )  # fmt: skip
-    def replay(run: RunPath, asked: Replaying) -> dict[str, Any]:
+    def replay(run: RunPath, asked: Replaying, request: Request, response: Response, key: Key = None) -> dict[str, Any]:
         """Submit a completed run once more, to see whether it ends with the same bytes."""
-        noting, notes = client.noting()
-        return {"runs": [noting.replay(run, queue=asked.queue).id], "notes": notes}
+
+        def work(beside: Beside | None) -> dict[str, Any]:
+            noting, notes = client.noting()
+            return {"runs": [noting.replay(run, queue=asked.queue, beside=beside).id], "notes": notes}
+
+        return _once(client, request, response, key, [asked.model_dump_json()], work)
 
 
 def _text(spec: str | dict[str, JsonValue]) -> str:
