@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from service import weights
-from service.spec import Spec
+from service.spec import Spec, SpecError
 from service.store import blobs, history, removal
-from service.store.tables import Run
+from service.store.tables import Run, State
 from service.weights import Weights
 
 
@@ -21,10 +21,16 @@ def load(session: Session, spec: Spec) -> Weights:
     blob_id = row.weights_id if begin.weights == "best" else row.last_weights_id
     if blob_id is None:
         state = history.run(session, begin.run).state
-        gone = removal.given_up(session, begin.run, "weights")
-        why = "has no weights to begin with" if gone is None else "its weights were removed by retention"
-        raise spec.error(("begin", "run"), f"run {begin.run} is {state} and {why}")
+        removed = removal.given_up(session, begin.run, "weights") is not None
+        raise lacking(spec, state, removed=removed)
     return same(spec, weights.unpack(blobs.load(session, blob_id)))
+
+
+def lacking(spec: Spec, state: State, *, removed: bool) -> SpecError:
+    """The run that the spec begins with is there, its weights are not."""
+    assert spec.begin is not None
+    why = "its weights were removed by retention" if removed else "has no weights to begin with"
+    return spec.error(("begin", "run"), f"run {spec.begin.run} is {state} and {why}")
 
 
 def same(spec: Spec, found: Weights) -> Weights:

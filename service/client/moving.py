@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,8 +21,15 @@ class NothingToExport(InputError):
         super().__init__("there is no run to export")
 
 
-def opened(file: str | Path) -> BinaryIO:
-    """The file, for reading. Raises InputError."""
+def called(file: str | Path | BinaryIO) -> str:
+    """What errors call the file."""
+    return Path(file).name if isinstance(file, str | Path) else "the file"
+
+
+def opened(file: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """The file, for reading; one that is open stays so. Raises InputError."""
+    if not isinstance(file, str | Path):
+        return nullcontext(file)
     try:
         return Path(file).open("rb")
     except OSError as error:
@@ -53,17 +61,16 @@ class Moving(Connection):
         else:
             portable.write(self.database, file, order, with_data=with_data)
 
-    def import_runs(self, file: str | Path | BinaryIO) -> list[Imported]:
+    def import_runs(self, file: str | Path | BinaryIO, *, name: str | None = None) -> list[Imported]:
         """Store the runs of an exported file under new numbers; one that is here already stays as it is.
 
-        Raises InputError, having stored nothing, if anything in the file is wrong.
+        `file` is its path, or one that is open; `name` is what errors call it. Raises InputError, having stored
+        nothing, if anything in the file is wrong.
         """
         from service import portable
 
-        if not isinstance(file, str | Path):
-            return portable.bring(self.database, file, "the file")
         with opened(file) as archive:
-            return portable.bring(self.database, archive, Path(file).name)
+            return portable.bring(self.database, archive, name or called(file))
 
     def export_mlflow(self, folder: str | Path, run_ids: Sequence[int], *, experiment: str = "trainyard") -> None:
         """Write ended runs into a folder that MLflow reads as its file store, beside what is in there."""

@@ -143,8 +143,8 @@ class Submitting(Connection):
     ) -> RunRecord:
         """Submit a run's spec once more, with keys changed, on the rows that it was submitted with.
 
-        Queue, priority and tags are the run's unless given; `beside` is as in `submit_many`. Raises InputError for what is wrong with the new spec, or
-        when it would have to read other rows.
+        Queue, priority and tags are the run's unless given; `beside` is as in `submit_many`. Raises InputError for what
+        is wrong with the new spec, or when it would have to read other rows.
         """
         run = self.run(run_id)
         queue = run.queue if queue is None else queue

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.client.using import NotTrained, WeightsRemoved
 from service.errors import InputError
 from service.names import check_names
 from service.remote.connection import NotRemote, RemoteConnection
 from service.store.records import RunRecord
+from service.store.transitions import NoSuchRun
 
 if TYPE_CHECKING:
     from service.batch import Beside
@@ -42,8 +44,11 @@ class RemoteSubmitting(RemoteConnection):
         begin = spec.begin
         try:
             found = unpack(self.weights_file(begin.run, last=begin.weights == "last"))
-        except InputError as error:
+        except NoSuchRun as error:
             raise spec.error(("begin", "run"), str(error)) from None
+        except (NotTrained, WeightsRemoved) as error:
+            removed = isinstance(error, WeightsRemoved)
+            raise beginning.lacking(spec, self.run(begin.run).state, removed=removed) from None
         return beginning.same(spec, found)
 
     def submit(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from service.client.moving import NothingToExport, opened
+from service.client.moving import NothingToExport, called, opened
 from service.remote.connection import NotRemote, RemoteConnection
 from service.remote.records import made
 from service.store.records import DatasetRecord, WorkerRecord
@@ -133,11 +132,12 @@ class RemoteWatching(RemoteConnection):
         else:
             file.write(archive)
 
-    def import_runs(self, file: str | Path | BinaryIO) -> list[Imported]:
+    def import_runs(self, file: str | Path | BinaryIO, *, name: str | None = None) -> list[Imported]:
         from service.portable import Imported
 
-        with opened(file) if isinstance(file, str | Path) else nullcontext(file) as archive:
-            answer: Any = self._ask("POST", "/runs/import", files={"file": ("runs.zip", archive)}).json()
+        with opened(file) as archive:
+            sent = {"file": (name or called(file), archive)}
+            answer: Any = self._ask("POST", "/runs/import", files=sent).json()
         return [made(Imported, row) for row in answer["runs"]]
 
     def export_mlflow(self, folder: str | Path, run_ids: Sequence[int], *, experiment: str = "trainyard") -> None:

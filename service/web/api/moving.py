@@ -87,7 +87,7 @@ def router(client: Client) -> APIRouter:
     )  # fmt: skip
     def bring(file: Annotated[UploadFile, File(description="what `export_runs` answered")]) -> dict[str, Any]:
         """Store the runs of such a file under new numbers; one that is here already stays as it is."""
-        return {"runs": [run.json() for run in client.import_runs(file.file)]}
+        return {"runs": [run.json() for run in client.import_runs(file.file, name=file.filename)]}
 
     return api
 
