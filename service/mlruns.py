@@ -13,13 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from sqlalchemy.orm import Session
 
 from service.errors import InputError
 from service.store import blobs, copies
@@ -34,17 +33,25 @@ STATUS = {State.COMPLETED: 3, State.FAILED: 4, State.CANCELLED: 5}  # FINISHED, 
 LOCAL = 4  # of its SourceType
 
 
-def write(database: Database, folder: Path, run_ids: Sequence[int], experiment: str) -> None:
-    """Write the runs below `folder`, which may hold others. Raises InputError where it cannot be written."""
+def write(runs: Iterable[tuple[Copy, Mapping[str, bytes]]], folder: Path, experiment: str) -> None:
+    """Write the runs, with their files of weights, below `folder`, which may hold others. Raises InputError where it
+    cannot be written."""
     try:
         place = _experiment(folder.resolve(), experiment)
-        for start in range(0, len(run_ids), AT_ONCE):
-            with database.read() as session:
-                for copy in copies.read(session, run_ids[start : start + AT_ONCE]):
-                    _write_run(session, copy, place)
+        for copy, weights in runs:
+            _write_run(copy, weights, place)
     except OSError as error:
         what = (error.strerror or str(error)).lower()
         raise InputError(f"{error.filename or folder} cannot be written: {what}") from None
+
+
+def stored(database: Database, run_ids: Sequence[int]) -> Iterator[tuple[Copy, Mapping[str, bytes]]]:
+    """These runs of a store, some at a time."""
+    for start in range(0, len(run_ids), AT_ONCE):
+        with database.read() as session:
+            for copy in copies.read(session, run_ids[start : start + AT_ONCE]):
+                ids = {"weights": copy.weights_id, "last": copy.last_weights_id}
+                yield copy, {name: blobs.load(session, it) for name, it in ids.items() if it is not None}
 
 
 def _experiment(folder: Path, name: str) -> Path:
@@ -66,7 +73,7 @@ def _experiment(folder: Path, name: str) -> Path:
     return place
 
 
-def _write_run(session: Session, copy: Copy, place: Path) -> None:
+def _write_run(copy: Copy, weights: Mapping[str, bytes], place: Path) -> None:
     """Written beside its place, then put there: whoever reads meanwhile finds it whole, or not at all."""
     final, staged = place / copy.uid, place.parent / f".{copy.uid}.part"
     shutil.rmtree(staged, ignore_errors=True)
@@ -79,9 +86,8 @@ def _write_run(session: Session, copy: Copy, place: Path) -> None:
     _write_metrics(staged / "metrics", copy.metrics, _milliseconds(copy.finished or copy.created))
     _write_metrics(staged / "metrics" / "steps", copy.steps, _milliseconds(copy.finished or copy.created))
     (staged / "artifacts" / "spec.json").write_text(json.dumps(copy.submitted.spec, indent=2), encoding="utf-8")
-    for name, blob_id in (("weights", copy.weights_id), ("last", copy.last_weights_id)):
-        if blob_id is not None:
-            (staged / "artifacts" / f"{name}.safetensors").write_bytes(blobs.load(session, blob_id))
+    for name, data in weights.items():
+        (staged / "artifacts" / f"{name}.safetensors").write_bytes(data)
     shutil.rmtree(final, ignore_errors=True)
     staged.rename(final)
 

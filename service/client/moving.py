@@ -77,7 +77,7 @@ class Moving(Connection):
         from service import mlruns
 
         self._check_ended(run_ids)
-        mlruns.write(self.database, Path(folder), list(dict.fromkeys(run_ids)), experiment)
+        mlruns.write(mlruns.stored(self.database, list(dict.fromkeys(run_ids))), Path(folder), experiment)
 
     def _check_ended(self, run_ids: Sequence[int]) -> None:
         if not run_ids:

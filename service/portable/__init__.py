@@ -11,7 +11,8 @@
 What can be large is not compressed, so that a file cannot grow much beyond its size. The same runs make the same bytes.
 """
 
+from service.portable.members import unpacked
 from service.portable.reading import Imported, bring
 from service.portable.writing import write
 
-__all__ = ["Imported", "bring", "write"]
+__all__ = ["Imported", "bring", "unpacked", "write"]

@@ -193,18 +193,25 @@ def log_document(copy: Copy) -> list[dict[str, Any]]:
 
 
 def copy_of(
-    run: RunDocument, spec: Mapping[str, Any], metrics: Curves, steps: Curves, log: Sequence[LineDocument], host: str
+    run: RunDocument,
+    spec: Mapping[str, Any],
+    metrics: Curves,
+    steps: Curves,
+    log: Sequence[LineDocument],
+    host: str | None,
 ) -> Copy:
-    """The run as it is added to a store; which weights it has is told later."""
+    """The run as it is added to a store, from that host, or without one as it was in the store that it came from;
+    which weights it has is told later."""
+    parents: dict[str, Any] = {name: parent.run for name, parent in run.parents.items()} if host is None else {}
     submitted = NewRun(
         **{name: getattr(run, name) for name in _SUBMITTED},
-        spec=spec, origin=run.origin, tags=tuple(run.tags),
+        spec=spec, origin=run.origin, tags=tuple(run.tags), **parents,
     )  # fmt: skip
     return Copy(
         submitted=submitted,
         **{name: getattr(run, name) for name in _BECAME},
         state=State(run.state),
-        imported_from=run.imported_from or _came_from(run, host),
+        imported_from=run.imported_from or (None if host is None else _came_from(run, host)),
         parent_uids={name: parent.uid for name, parent in run.parents.items() if parent.uid is not None},
         attempts=tuple(AttemptRecord(**vars(attempt)) for attempt in run.attempts),
         edits=tuple(EditRecord(**vars(edit)) for edit in run.edits),

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from sqlalchemy.exc import IntegrityError
 
-import nn
 from service import weights
 from service.datasets import Dataset, Schema, stored
 from service.errors import DataError, InputError
-from service.portable import curves
 from service.portable.archive import Archive
-from service.portable.documents import MOST, LogDocument, RunDocument, SpecDocument, copy_of
 from service.portable.layout import dataset_member
+from service.portable.members import WEIGHTS, copied, members
 from service.spec import Spec, SpecError
 from service.store import blobs, copies
-from service.store.copies import Copy, Curves
+from service.store.copies import Copy
 from service.store.database import Database
 from service.store.records import Record
 from service.store.tables import Dataset as DatasetRow
@@ -81,7 +78,7 @@ class _Reader:
         for copy in self.copies(checked=False):
             if copy.uid in uids:
                 batch.append(copy)
-                size += sum(self.archive.size(member) for member in _members(copy.number))
+                size += sum(self.archive.size(member) for member in members(copy.number))
             if len(batch) == AT_ONCE or size > MOST_BYTES:
                 yield batch
                 batch, size = [], 0
@@ -90,43 +87,33 @@ class _Reader:
 
     def check_members(self) -> None:
         """Nothing is there that belongs to no run. Called when all runs have been read."""
-        known = {member for number in self.archive.manifest.runs for member in _members(number)}
+        known = {member for number in self.archive.manifest.runs for member in members(number)}
         known |= {dataset_member(sha256) for sha256 in self._schemas}
         if strange := sorted(set(self.archive.manifest.members) - known):
             raise self.archive.damaged(f"{strange[0]} belongs to no run of it")
 
     def _copy(self, number: int, *, checked: bool) -> Copy:
-        archive = self.archive
-        run = archive.document(f"{number}/run.json", RunDocument)
-        values = archive.document(f"{number}/spec.json", SpecDocument).root
-        points = partial(self._curves, number)
-        metrics = points("metrics", "epoch", run.epochs, nn.direction)
-        steps = points("steps", "step", MOST, str) if archive.has(f"{number}/steps.csv") else {}
-        log = archive.document(f"{number}/log.json", LogDocument).root if archive.has(f"{number}/log.json") else []
+        run = copied(self.archive, number, self.archive.manifest.host)
         if checked:
-            self._check(number, run, values)
-            places = [(line.attempt, line.number) for line in log]
+            self._check(number, run)
+            places = [(line.attempt, line.number) for line in run.log]
             if places != sorted(set(places)) or (places and places[-1][0] > run.attempt):
-                raise archive.damaged(f"the lines of the log of run {number} do not fit it")
-        return copy_of(run, values, metrics, steps, log, archive.manifest.host)
+                raise self.archive.damaged(f"the lines of the log of run {number} do not fit it")
+        return run
 
-    def _curves(self, number: int, kind: str, place: str, last: int, known: Any) -> Curves:
-        member = f"{number}/{kind}.csv"
-        return curves.curves(self.archive.read(member), place, last, known, f"{self.archive.name}: {member}")
-
-    def _check(self, number: int, run: RunDocument, values: dict[str, Any]) -> None:
+    def _check(self, number: int, run: Copy) -> None:
         """What the spec, the dataset and the weights must say of each other."""
-        tries = [attempt.number for attempt in run.attempts]
+        tries, submitted = [attempt.number for attempt in run.attempts], run.submitted
         if run.number != number or tries != sorted(set(tries)) or (tries and tries[-1] > run.attempt):
             raise self.archive.damaged(f"the attempts or the number of run {number} do not fit it")
         try:
-            spec = Spec.from_document(values, f"{self.archive.name}: the spec of run {number}")
+            spec = Spec.from_document(submitted.spec, f"{self.archive.name}: the spec of run {number}")
         except SpecError as error:
             raise DataError(*str(error).split("\n"), "Nothing of the file was stored.") from None
-        if spec.train.epochs != run.epochs or run.epoch > run.epochs:
+        if spec.train.epochs != submitted.epochs or run.epoch > submitted.epochs:
             raise self.archive.damaged(f"run {number} does not fit its spec")
-        schema = self._schema(run.dataset_sha256, number)
-        for name in ("weights", "last"):
+        schema = self._schema(submitted.dataset_sha256, number)
+        for name in WEIGHTS:
             if self.archive.has(member := f"{number}/{name}.safetensors"):
                 self._check_weights(member, run.weights_sha256 if name == "weights" else None, spec, schema)
 
@@ -190,10 +177,3 @@ class _Reader:
 
     def _staged(self, member: str) -> int | None:
         return blobs.stage(self.database, self.archive.read(member)) if self.archive.has(member) else None
-
-
-_NAMES = ("run.json", "spec.json", "log.json", "metrics.csv", "steps.csv", "weights.safetensors", "last.safetensors")
-
-
-def _members(number: int) -> list[str]:
-    return [f"{number}/{name}" for name in _NAMES]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from service.client import Client
 from service.errors import InputError, TrainyardError, Unreachable
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/api/v1"
 TIMEOUT = 60.0  # seconds without a byte; a submit of thousands of runs is checked meanwhile
+MAKING_TIMEOUT = 600.0  # the same of a file that the yard writes before it sends it
 PAUSES = (0.2, 0.5, 1.0)  # seconds before what may be repeated is tried again
 LONGEST_PAUSE = 30.0  # that a yard may ask for
 AGAIN = (429, 502, 503, 504)
@@ -111,15 +112,42 @@ class RemoteConnection(Client):
             if after is None:
                 return
 
-    def _ask(self, method: str, path: str, *, repeat: bool = False, **given: Any) -> httpx.Response:
+    def _fetch(self, path: str, body: Mapping[str, Any], out: BinaryIO) -> None:
+        """Write a file that the yard makes for us into this one, part by part."""
+        start = out.tell() if out.seekable() else None
+
+        def send(method: str, path: str, **given: Any) -> httpx.Response:
+            if start is not None:
+                out.seek(start)
+                out.truncate()  # what was begun and broken off
+            with self._http.stream(method, path, timeout=MAKING_TIMEOUT, **given) as answer:
+                if not answer.is_success or _is_page(answer):
+                    answer.read()
+                    return answer
+                for part in answer.iter_bytes():
+                    out.write(part)
+            return answer
+
+        self._ask("POST", path, repeat=start is not None, send=send, json=body)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeat: bool = False,
+        send: Callable[..., httpx.Response] | None = None,
+        **given: Any,
+    ) -> httpx.Response:
         """One answer. Reading is tried again while the yard does not answer, and so is what may be repeated."""
         import httpx
 
         pauses = list(PAUSES)
+        send = send or self._http.request
         while True:
             may_repeat = bool(pauses) and (repeat or method == "GET")
             try:
-                answer = self._http.request(method, path, **given)
+                answer = send(method, path, **given)
             except httpx.HTTPError as error:
                 refused = isinstance(error, httpx.ConnectError)  # the yard has not seen it
                 if not (may_repeat or (refused and pauses)):
@@ -130,7 +158,7 @@ class RemoteConnection(Client):
                 time.sleep(_asked_for(answer, pauses.pop(0)))
                 continue
             if answer.is_success:
-                if answer.headers.get("Content-Type", "").startswith("text/html"):
+                if _is_page(answer):
                     raise NoYard(self.url, answer.status_code)  # a login of somebody else's, another page
                 return answer
             raise self._error(answer)
@@ -158,6 +186,10 @@ def remade(kind: str | None, sentence: str, unknown: type[E]) -> E:
     error = found.__new__(found)
     Exception.__init__(error, sentence)
     return error
+
+
+def _is_page(answer: httpx.Response) -> bool:
+    return bool(answer.headers.get("Content-Type", "").startswith("text/html"))
 
 
 def _given(query: Mapping[str, Any]) -> dict[str, Any]:

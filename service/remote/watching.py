@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
@@ -126,11 +127,10 @@ class RemoteWatching(RemoteConnection):
         if not run_ids:
             raise NothingToExport
         body = {"runs": list(dict.fromkeys(run_ids)), "with_data": with_data}
-        archive = self._ask("POST", "/runs/export", repeat=True, json=body).content
         if isinstance(file, str | Path):
-            write_file(Path(file), lambda out: out.write(archive))
+            write_file(Path(file), lambda out: self._fetch("/runs/export", body, out))
         else:
-            file.write(archive)
+            self._fetch("/runs/export", body, file)
 
     def import_runs(self, file: str | Path | BinaryIO, *, name: str | None = None) -> list[Imported]:
         from service.portable import Imported
@@ -141,4 +141,8 @@ class RemoteWatching(RemoteConnection):
         return [made(Imported, row) for row in answer["runs"]]
 
     def export_mlflow(self, folder: str | Path, run_ids: Sequence[int], *, experiment: str = "trainyard") -> None:
-        raise NotRemote(self.url)
+        from service import mlruns, portable
+
+        with TemporaryFile(prefix="trainyard-") as file:
+            self.export_runs(file, run_ids, with_data=False)
+            mlruns.write(portable.unpacked(file, "the yard's answer"), Path(folder), experiment)
