@@ -156,9 +156,7 @@ def _labels(labels: np.ndarray, name: str, wanted: Wanted) -> Labels:
 def read_idx(images: Path, wanted: Wanted, roles: Roles) -> Dataset:
     """Images with the labels found beside them by MNIST's naming; a folder stands for its training images."""
     roles.refuse(images.name, "it holds images and labels alone")
-    if images.is_dir():
-        images = _images_in(images)
-    labels = _labels_beside(images)
+    images, labels = idx_files(images)
     pixels, numbers = _idx(images), _idx(labels)
     if numbers.ndim != 1 or pixels.ndim < 2:
         raise DataError(f"{images.name}: expected images and one label each, got {pixels.shape} and {numbers.shape}")
@@ -172,6 +170,13 @@ def is_idx(file: Path) -> bool:
     if file.is_dir():
         return any("ubyte" in entry.name for entry in file.iterdir())
     return "idx3-ubyte" in file.name or "idx1-ubyte" in file.name
+
+
+def idx_files(images: Path) -> list[Path]:
+    """The files that `read_idx` reads: the images, then the labels."""
+    if images.is_dir():
+        images = _images_in(images)
+    return [images, _labels_beside(images)]
 
 
 def _images_in(folder: Path) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from nn import LOSSES
 from service.datasets import columns, tables
 from service.datasets import roles as roles_of
-from service.datasets.arrays import is_idx, read_idx, read_npz
+from service.datasets.arrays import idx_files, is_idx, read_idx, read_npz
 from service.datasets.dataset import Dataset, Schema, Task
 from service.datasets.labels import Wanted, classes_of, from_table
 from service.datasets.roles import Roles
@@ -96,6 +96,11 @@ def read(file: Path, asked: Asked) -> Dataset:
         kinds = f"{', '.join(SUFFIXES)} or idx"
         raise WrongKey("source", f"{file.name}: a {file.suffix or 'file without an ending'} is no data; known: {kinds}")
     return _from_table(tables.read(file), asked)
+
+
+def files(source: Path) -> list[Path]:
+    """The files that `read` reads of a file or folder, the one that stands for all of them first."""
+    return idx_files(source) if is_idx(source) else [source]
 
 
 def _from_table(table: tables.Table, asked: Asked) -> Dataset:
@@ -211,4 +216,4 @@ def _file(spec: Spec, registered: Collection[str]) -> Path:
     raise WrongKey("source", f"no dataset is called '{source}'{near} (known: {', '.join(known)}; or name a file)")
 
 
-__all__ = ["BUILT_IN", "DataError", "built_in", "load", "read"]
+__all__ = ["BUILT_IN", "DataError", "built_in", "files", "load", "read"]

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class DataStaysHere(InputError):
     def __init__(self, source: str) -> None:
         super().__init__(
-            f"{source} is no single file, and only files are sent to a yard; write the data into one, such as .npz"
+            f"{source} is no file and no folder of idx files, and nothing else is sent to a yard; write the data into "
+            "a file, such as .npz"
         )
 
 
@@ -149,16 +150,26 @@ def _with_files(
     from service.datasets import BUILT_IN
 
     names: dict[Path, str] = {}
+    sent: dict[str, Path] = {}
     documents = []
     for spec, folder in zip(specs, folders, strict=True):
         source = spec["data"]["source"]
         if source not in BUILT_IN:
-            path = ((folder or Path()) / source).absolute()
-            if not path.is_file():
-                raise DataStaysHere(source)
+            path = ((folder or Path()) / Path(source).expanduser()).absolute()
             if path not in names:
-                taken = path.name in names.values()
-                names[path] = f"{len(names)}-{path.name}" if taken else path.name
+                names[path] = _send(path, sent)
             spec = {**spec, "data": {**spec["data"], "source": names[path]}}
         documents.append(json.dumps(spec))
-    return {name: path for path, name in names.items()}, documents
+    return sent, documents
+
+
+def _send(source: Path, sent: dict[str, Path]) -> str:
+    """Add the files that a file or folder of data stands for; returns the name by which a spec has them there."""
+    from service.datasets.sources import files
+
+    found = files(source)
+    if not all(file.is_file() for file in found):
+        raise DataStaysHere(str(source))
+    prefix = f"{len(sent)}-" if any(file.name in sent for file in found) else ""
+    sent |= {prefix + file.name: file for file in found}
+    return prefix + found[0].name

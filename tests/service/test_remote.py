@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
+import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -18,7 +22,7 @@ from hypothesis import strategies as some
 from service.cli import context
 from service.cli.main import main
 from service.client import Client
-from service.errors import InputError, TrainyardError
+from service.errors import InputError, TrainyardError, Unreachable
 from service.origin import Origin, shared
 from service.remote import RemoteClient
 from service.remote.connection import NotRemote
@@ -26,6 +30,7 @@ from service.remote.records import made
 from service.settings import Settings, load_settings
 from service.store.records import AttemptRecord, LogRecord, Record, RunRecord, WorkerRecord
 from service.store.transitions import NoSuchRun, WrongState
+from service.web.api import moving
 from service.yard import _listen, _web
 from tests.yard import ROOT, settled
 
@@ -118,6 +123,62 @@ def test_runs_are_exported_and_come_back_as_those_that_are_here(remote: Client, 
         remote.import_runs(tmp_path / "bad.zip")
 
 
+def test_an_exported_file_is_written_part_by_part_and_whole_or_not_at_all(
+    remote: Client, home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    with Client(Settings(home=home)) as near:
+        near.export_runs(tmp_path / "near.zip", [1, 2])
+    whole = (tmp_path / "near.zip").read_bytes()
+    monkeypatch.setattr(moving, "PART", 1000)
+
+    class Parts(io.BytesIO):
+        def write(self, part: bytes) -> int:
+            assert len(part) < len(whole)
+            return super().write(part)
+
+    parts = Parts()
+    remote.export_runs(parts, [1, 2])
+    assert parts.getvalue() == whole
+
+    real, cuts = moving._parts, [1, 2]
+
+    def cut(file: BinaryIO) -> Iterator[bytes]:
+        with closing(real(file)) as sent:  # type: ignore[type-var]
+            yield next(sent)
+            if cuts:
+                raise ConnectionError(f"cut {cuts.pop()}")
+            yield from sent
+
+    monkeypatch.setattr(moving, "_parts", cut)
+    remote.export_runs(tmp_path / "far.zip", [1, 2])  # sent again until it arrives
+    assert ((tmp_path / "far.zip").read_bytes(), cuts) == (whole, [])
+    monkeypatch.setattr("service.remote.connection.PAUSES", ())
+    cuts.append(3)
+    with pytest.raises(Unreachable, match="does not answer"):
+        remote.export_runs(tmp_path / "no.zip", [1, 2])
+    assert not list(tmp_path.glob("no.zip*"))
+
+
+def test_what_mlflow_is_given_is_the_same_through_the_api(remote: Client, home: Path, tmp_path: Path):
+    remote.edit(2, parents={"cloned_from": 1})
+    with Client(Settings(home=home)) as near:
+        for client in (near, remote):
+            client.export_mlflow(tmp_path / "mlruns", [1, 2, 3], experiment="far")
+            (tmp_path / "mlruns").rename(tmp_path / type(client).__name__)
+    here, there = (_files(tmp_path / name) for name in ("Client", "RemoteClient"))
+    assert len(here) > 100
+    assert there == here
+
+
+def _files(folder: Path) -> dict[str, object]:
+    """What is in the files of a folder, by their paths; JSON without its order."""
+    return {
+        str(file.relative_to(folder)): json.loads(file.read_bytes()) if file.suffix == ".json" else file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
 def test_frames_are_those_that_the_database_makes(remote: Client, home: Path):
     with Client(Settings(home=home)) as near:
         asked = {"columns": ["id", "tags", "created", "duration", "best(val_loss)"], "where": "id <= 3", "sort": "id"}
@@ -161,6 +222,31 @@ def test_a_run_is_submitted_with_its_data_and_acted_on(ask: Ask, url: str, tmp_p
     assert (again.epochs, again.dataset_sha256) == (2, run.dataset_sha256)
     assert set(remote.cancel_all("tag = far").values()) == {"cancelled"}
     assert [found.id for found in remote.watch_all([run.id, again.id])] == [run.id, again.id]
+
+
+def test_images_are_sent_with_their_labels_from_a_folder_or_by_their_name(home: Path, remote: Client, tmp_path: Path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for name, header, body in (
+            ("train-images-idx3-ubyte", b"\0\0\x08\3" + struct.pack(">3I", 40, 2, 2), bytes(range(160))),
+            ("train-labels-idx1-ubyte", b"\0\0\x08\1" + struct.pack(">I", 40), bytes([number, 5] * 20)),
+            ("t10k-images-idx3-ubyte", b"", b"not needed"),
+        ):
+            (folder / name).write_bytes(header + body)
+    sources = [folders[0], folders[1], folders[1] / "train-images-idx3-ubyte"]
+    specs = [
+        {"version": 1, "data": {"source": str(source)}, "network": [], "train": {"batch_size": 4}} for source in sources
+    ]
+    far = [remote.run(number) for number in remote.submit_many(specs)]
+    assert [run.spec["data"]["source"] for run in far] == [
+        "train-images-idx3-ubyte", "2-train-images-idx3-ubyte", "4-train-images-idx3-ubyte"
+    ]  # fmt: skip
+    with Client(Settings(home=home)) as near:
+        told = [run.dataset_sha256 for run in map(near.run, near.submit_many(specs))]
+    assert [run.dataset_sha256 for run in far] == told
+    assert len(set(told)) == 2
+    remote.cancel_all("state = queued")
 
 
 def test_what_is_wrong_with_a_spec_is_told_with_its_place_before_anything_is_sent(ask: Ask, url: str, tmp_path: Path):
