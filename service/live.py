@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, func, literal_column, select
 
 from service.following import TOLD_BY
-from service.store import history
+from service.store import history, logs
 from service.store.clock import now
+from service.store.logs import Place
 from service.store.records import RunRecord, WorkerRecord, jsonable
 from service.store.tables import Edit, Run, State
 from service.store.transitions import NoSuchRun
@@ -38,7 +39,7 @@ _RUNNING = Run.state == literal_column(f"'{State.RUNNING}'")
 
 @dataclass(frozen=True)
 class Change:
-    """`kind` is run, removed, workers, queues or reset; `data` are plain values for JSON."""
+    """`kind` is run, log, removed, workers, queues or reset; `data` are plain values for JSON."""
 
     kind: str
     data: dict[str, Any]
@@ -53,6 +54,7 @@ class _Seen:
     again: frozenset[int] = frozenset()  # runs to look at once more: the newest, and those that trained
     rows: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     runs: dict[int, RunRecord] = field(default_factory=dict)
+    logs: dict[int, Place] = field(default_factory=dict)  # how far the log of each run has got
 
 
 class Live:
@@ -88,15 +90,21 @@ class Live:
             rows = {row.id: tuple(row) for row in _rows(session, watched)}
             suspects = [run_id for run_id, row in rows.items() if row != seen.rows.get(run_id) or run_id in edited]
             runs = {run.id: run for run in history.some(session, sorted(suspects))}
+            ends = logs.ends(session, suspects)  # a line is written with the lease, which changes the row
         found = {run_id: runs.get(run_id) or seen.runs[run_id] for run_id in rows}
-        self._seen = _Seen(at, edit or 0, frozenset((*newest, *running)), rows, found)
+        known = {run_id: place for run_id, place in seen.logs.items() if run_id in rows}
+        self._seen = _Seen(at, edit or 0, frozenset((*newest, *running)), rows, found, known | ends)
         if seen.at is None:
             return []
         if any(len(found) == MOST for found in (ended, edited, new)):
             return [Change("reset", {"reason": "more has changed than can be told"})]
         gone = sorted(seen.again - rows.keys())
-        return [Change("removed", {"id": run_id}) for run_id in gone] + [
-            Change("run", listed(run)) for run_id, run in runs.items() if run != seen.runs.get(run_id)
+        changes = [Change("removed", {"id": run_id}) for run_id in gone]
+        changes += [Change("run", listed(run)) for run_id, run in runs.items() if run != seen.runs.get(run_id)]
+        return changes + [
+            Change("log", {"id": run_id, "attempt": attempt, "number": number})
+            for run_id, (attempt, number) in ends.items()
+            if seen.logs.get(run_id) != (attempt, number)
         ]
 
     def _numbers(self, kind: str, data: dict[str, Any], ageing: bool) -> list[Change]:

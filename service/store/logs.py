@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from service.store.clock import now
 from service.store.records import LogRecord
-from service.store.tables import Level, LogLine
+from service.store.tables import Level, LogLine, Run
 from service.urls import without_secrets
 
 FIRST, LAST = 500, 500  # lines of an attempt that are kept
@@ -102,6 +102,14 @@ def tail(session: Session, run_id: int, count: int, *, attempt: int | None = Non
     """The last lines, in order; of one attempt, or of all."""
     last = _lines(run_id, attempt).order_by(LogLine.attempt.desc(), LogLine.number.desc()).limit(count)
     return [LogRecord(*row) for row in reversed(session.execute(last).all())]
+
+
+def ends(session: Session, run_ids: Iterable[int]) -> dict[int, Place]:
+    """The last line of each of these runs, that of its last attempt; those without lines are left out."""
+    own = (LogLine.run_id == Run.id, LogLine.attempt == Run.attempt)
+    last = select(func.max(LogLine.number)).where(*own).correlate(Run).scalar_subquery()
+    rows = session.execute(select(Run.id, Run.attempt, last).where(Run.id.in_(run_ids)))
+    return {run_id: (attempt, number) for run_id, attempt, number in rows if number is not None}
 
 
 def _lines(run_id: int, attempt: int | None) -> Any:

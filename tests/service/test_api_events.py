@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,9 @@ from service.client import Client
 from service.live import Live
 from service.roles import Role
 from service.settings import Settings
+from service.store.logs import Line
 from service.store.points import Point
+from service.store.tables import Level
 from service.web import answers
 from service.web.api import events as stream_of_events
 from tests.web import served
@@ -56,6 +59,21 @@ def test_a_look_tells_what_has_changed_since_the_last_one(client, yard):
     client.remove([first])
     assert ("removed", first) in kinds(look())
     assert look() == []
+
+
+def test_a_look_tells_that_a_log_has_grown_and_nothing_of_a_lease_that_is_only_renewed(client, yard):
+    yard.submit()
+    claim = yard.claim()
+    look = Live(client).look
+    look()
+    yard.record(claim)
+    assert look() == []
+    yard.record(claim, lines=[Line(number, time.monotonic(), Level.INFO, "on its way") for number in (1, 2)])
+    (change,) = look()
+    assert (change.kind, change.data) == ("log", {"id": claim.run_id, "attempt": 1, "number": 2})
+    assert look() == []
+    yard.finish(claim, lines=[Line(3, time.monotonic(), Level.INFO, "done")])
+    assert [kind for kind, run_id in kinds(look()) if run_id == claim.run_id] == ["run", "log"]
 
 
 def test_an_old_run_is_told_of_when_it_trains_ends_or_is_edited(client, yard, monkeypatch):

@@ -171,6 +171,7 @@ def router(hub: Hub, welcome: Callable[[Request], Awaitable[bool]]) -> APIRouter
 
 
 DESCRIPTION = """\
-`run` (a run as lists have it), `removed` (`id`), `workers` and `queues` (as their own addresses answer), `away` (the
-database does not answer), `ready` (the stream is new) and `reset` (what happened meanwhile is not known: ask anew).
+`run` (a run as lists have it), `log` (`id`, `attempt`, `number`: how far a run's log has got), `removed` (`id`),
+`workers` and `queues` (as their own addresses answer), `away` (the database does not answer), `ready` (the stream is
+new) and `reset` (what happened meanwhile is not known: ask anew).
 `tick` comes while nothing happens, every 15 seconds."""

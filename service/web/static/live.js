@@ -6,13 +6,15 @@ const PAUSE = 800;       // milliseconds between two looks
 const FIRST_WAIT = 500;  // before a connection that was lost is tried again …
 const LAST_WAIT = 5000;  // … and at most, after tries in vain
 const SILENCE = 40_000;  // after which a connection is dead, whatever the browser thinks: a tick comes every 15 seconds
-const EVENTS = ["ready", "reset", "run", "removed", "workers", "queues"];
+const EVENTS = ["ready", "reset", "run", "log", "removed", "workers", "queues"];
+const OF_RUNS = ["run", "log", "removed"];
 const root = document.documentElement.dataset.root;
 
-// The page of a run does not mind what becomes of others.
+// The page of a run does not mind what becomes of others; the other pages show no logs.
 function concerns(name, event) {
   const mine = document.getElementById("main").dataset.run;
-  return !mine || (name !== "run" && name !== "removed") || String(JSON.parse(event.data).id) === mine;
+  if (!mine) return name !== "log";
+  return !OF_RUNS.includes(name) || String(JSON.parse(event.data).id) === mine;
 }
 
 export function follow(sign) {
