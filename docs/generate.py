@@ -203,6 +203,8 @@ _SETTINGS_FOOT = (
     "lease_seconds = 15.0",
     "```",
     "",
+    "Where it holds a password or a token, let nobody else read it: `chmod 600 config.toml`. `trainyard doctor` warns.",
+    "",
     "All machines of a yard need the same database, broker and lease. `TRAINYARD_DEBUG=1` shows a traceback where",
     "otherwise one sentence would stand.",
 )

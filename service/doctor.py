@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,14 +14,19 @@ from urllib.parse import urlsplit
 from service.broker import program
 from service.client import Client
 from service.errors import TrainyardError
+from service.settings import FILE
 from service.store.database import sqlite_module
 from service.urls import broker_risks, database_risks, elsewhere, without_secrets, yard_risks
+from service.wording import listed
 from service.yard import running
 
 if TYPE_CHECKING:
     from service.remote import RemoteClient
 
 OK, WARNING, WRONG = "ok", "warning", "wrong"
+SECRETS = ("token", "admin_token", "notify_secret", "notify_url")  # settings that others must not know
+ADDRESSES = ("database_url", "broker_url")  # the same where they hold a password
+OTHERS_READ, OTHERS_ENTER = 0o044, 0o011  # in the mode of a file, and of its folder
 SAFE_SQLITE = ((3, 51, 3), (3, 50, 7), (3, 44, 6))  # where the WAL-reset bug is fixed: the last is the oldest backport
 
 
@@ -37,6 +44,7 @@ def examine(client: Client) -> list[Finding]:
         Finding(OK, "python", f"{platform.python_version()} on {platform.machine()} with {os.cpu_count()} cores"),
         _blas(),
     ]
+    here += _config(client)
     if isinstance(client, RemoteClient):
         return [*here, _tried("yard", lambda: _remote(client)), *_risks("yard", yard_risks(client.url))]
     return [
@@ -69,6 +77,22 @@ def _blas() -> Finding:
         return Finding(WARNING, "blas", "NumPy has no BLAS that can be asked for its threads; training may be slow")
     pool = pools[0]
     return Finding(OK, "blas", f"{pool['internal_api']} {pool['version']}, {pool.get('architecture', '?')} kernels")
+
+
+def _config(client: Client) -> list[Finding]:
+    """Whether others on this machine can read the secrets of config.toml."""
+    file = client.settings.home / FILE
+    try:
+        told = tomllib.loads(file.read_text(encoding="utf-8"))
+        readable = file.stat().st_mode & OTHERS_READ and file.parent.stat().st_mode & OTHERS_ENTER
+    except (OSError, ValueError):  # there is none
+        return []
+    secret = [key for key in SECRETS if told.get(key)]
+    secret += [key for key in ADDRESSES if (url := str(told.get(key, ""))) != without_secrets(url)]
+    if not readable or not secret:
+        return []
+    sentence = f"others can read {file}, which holds {listed(secret)}; `chmod 600 {shlex.quote(str(file))}`"
+    return [Finding(WARNING, "settings", sentence)]
 
 
 def _remote(client: RemoteClient) -> Finding:

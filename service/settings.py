@@ -19,6 +19,7 @@ from service.urls import check_broker, check_database, check_webhook, check_yard
 
 LONGEST_SOCKET_PATH = 100  # sockaddr_un holds 104 bytes on macOS and 108 on Linux, the terminating zero included
 DAY = 86_400
+FILE = "config.toml"  # in the home
 ENDS = ("completed", "failed", "cancelled")  # of a run
 
 
@@ -146,9 +147,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         home = init_settings().get("home") or env_settings().get("home") or platformdirs.user_data_path("trainyard")
-        file = TomlConfigSettingsSource(
-            settings_cls, toml_file=Path(os.path.abspath(os.path.expanduser(home))) / "config.toml"
-        )
+        file = TomlConfigSettingsSource(settings_cls, toml_file=Path(os.path.abspath(os.path.expanduser(home))) / FILE)
         return init_settings, env_settings, file
 
     @cached_property

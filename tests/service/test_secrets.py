@@ -264,3 +264,24 @@ def test_the_doctor_warns_of_what_is_not_protected(monkeypatch):
     assert "warning broker far.invalid is another machine and the URL has no password" in shown
     assert "warning broker messages to far.invalid are not encrypted" in shown
     assert "warning database far.invalid is another machine and need not encrypt" in shown
+
+
+def test_the_doctor_warns_of_secrets_in_a_file_that_others_can_read(home, monkeypatch):
+    file = home / "config.toml"
+    home.chmod(0o755)
+
+    def warned(text: str, mode: int = 0o644) -> str:
+        file.write_text(text)
+        file.chmod(mode)
+        return next((line for line in said("doctor").splitlines() if line.startswith("warning  settings")), "")
+
+    secrets = f'token = "{SECRET}"\nnotify_secret = "{SECRET}"\nbroker_url = "redis://:{ESCAPED}@127.0.0.1:1"\n'
+    assert warned("lease_seconds = 15.0\nbroker_url = 'redis://127.0.0.1:1'\n") == ""
+    assert warned(secrets, 0o600) == ""
+    assert warned(secrets, 0o640).startswith("warning  settings  others can read")
+    assert f"which holds token, notify_secret and broker_url; `chmod 600 {file}`" in " ".join(said("doctor").split())
+    require_hidden(said("doctor"))
+    monkeypatch.setenv("TRAINYARD_URL", "http://127.0.0.1:1")
+    assert warned(f'token = "{SECRET}"\n') != ""
+    home.chmod(0o700)
+    assert warned(secrets.splitlines()[0]) == ""
