@@ -33,9 +33,32 @@ _LARGEST = 2**31 - 1  # for whole numbers without a limit of their own; what fol
 
 
 class Strict(BaseModel):
-    """Unknown keys and wrong types are errors; nothing is converted."""
+    """Unknown keys and wrong types are errors; nothing is converted. A key with nothing behind it, which is null, is as
+    good as none where it may be left out."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        """What is told; validators of the models below see it before, with its nulls."""
+        if not isinstance(value, dict):
+            return value
+        fields = cls.model_fields
+        return {
+            name: item
+            for name, item in value.items()
+            if item is not None or name not in fields or fields[name].is_required()
+        }
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        full = handler(core)
+        properties = handler.resolve_ref_schema(full).get("properties", {})
+        for name, item in properties.items():
+            if not cls.model_fields[name].is_required():
+                properties[name] = _or_null(item)
+        return full
 
 
 class Settings(Strict):
@@ -54,7 +77,7 @@ class Settings(Strict):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        full = handler(core)
+        full = super().__get_pydantic_json_schema__(core, handler)
         properties = handler.resolve_ref_schema(full).get("properties", {})
         forms: list[dict[str, Any]] = [full]
         if properties:
@@ -119,6 +142,14 @@ class Choice(Strict):
         body.update({"type": "object", "minProperties": 1, "maxProperties": 1})
         bare = [name for name, part in cls.parts.items() if not _required(part)]
         return {"anyOf": [full, {"enum": bare}]} if bare else full
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of what may be null as well."""
+    about: dict[str, Any] = {key: schema[key] for key in ("title", "description", "default") if key in schema}
+    forms = schema.get("anyOf") or [{key: value for key, value in schema.items() if key not in about}]
+    null = {"type": "null"}
+    return {"anyOf": forms if null in forms else [*forms, null], **about}
 
 
 def choice(noun: str, parts: Mapping[str, type]) -> type[Choice]:

@@ -76,7 +76,7 @@ def _names(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     """A single value stands for the list of it."""
-    return value if isinstance(value, list) or value is None else [value]
+    return value if isinstance(value, list) else [value]
 
 
 def _different(names: list[str]) -> list[str]:
@@ -86,7 +86,7 @@ def _different(names: list[str]) -> list[str]:
 
 
 def _class_weights(value: Any) -> Any:
-    if value is None or value == "balanced":
+    if value == "balanced":
         return value
     if not isinstance(value, dict) or not value:
         example = "'balanced' or a mapping of classes to weights such as {spam: 2.0}"
@@ -103,8 +103,6 @@ _UNITS = {"MB": 10**6, "GB": 10**9, "MiB": 2**20, "GiB": 2**30}
 
 
 def _memory(text: Any) -> Any:
-    if text is None:
-        return None
     pattern = rf"[0-9]{{1,6}}(\.[0-9]{{1,3}})? ?({'|'.join(_UNITS)})"
     if not isinstance(text, str) or not re.fullmatch(pattern, text) or not memory_bytes(text):
         raise PydanticCustomError("sentence", f"expected an amount such as 512 MiB or 2 GiB, got {shown(text)}")
@@ -188,7 +186,7 @@ class Split(Strict):
         if not isinstance(value, dict):
             return value
         none = {"validation": 0, "test": 0} if value.get("column") else {"validation": 0} if value.get("folds") else {}
-        return {**none, **value}
+        return {**none, **{key: share for key, share in value.items() if share is not None}}
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -353,13 +351,6 @@ class Limits(Strict):
     )
 
 
-def _or_null(schema: dict[str, Any]) -> None:
-    schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "null"}]
-
-
-LimitsOrNone = Annotated[Limits, BeforeValidator(lambda value: {} if value is None else value)]  # null: no limits
-
-
 class Beginning(Strict):
     """Begin with another run's parameters instead of new ones: those whose name and shape are the same."""
 
@@ -406,9 +397,7 @@ class Spec(Strict):
     )
     begin: Beginning | None = Field(None, description="begin with another run's parameters (fine-tuning)")
     train: TrainSection = Field(TrainSection(), description="how long and in which portions")
-    limits: LimitsOrNone = Field(
-        Limits(), description="what it may take at most, or else fails", json_schema_extra=_or_null
-    )
+    limits: Limits = Field(Limits(), description="what it may take at most, or else fails")
     max_attempts: int = Field(5, ge=1, le=1000, description="how often a run whose worker vanished is tried again")
     seed: int = Field(0, ge=0, le=2**53 - 1, description="decides the split, the first weights and every later draw")
 

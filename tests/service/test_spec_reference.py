@@ -1,12 +1,15 @@
 """The JSON Schema and the reference are made from the models, and say all of them."""
 
+import copy
 import dataclasses
+import operator
+from functools import reduce
 from pathlib import Path
 
 import pytest
 
 import nn
-from service.spec import json_schema, load, reference
+from service.spec import Spec, SpecError, json_schema, load, reference
 from service.spec.document import read
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
@@ -61,6 +64,60 @@ def test_the_json_schema_accepts_the_examples_and_their_documents(path):
 def test_the_json_schema_refuses_what_is_wrong(change):
     schema = json_schema()
     assert not fits({"version": 1, "data": {"source": "iris"}, "network": [], **change}, schema, schema)
+
+
+FULL = Spec.from_document(
+    {
+        "version": 1,
+        "name": "full",
+        "data": {"source": "iris", "split": {"folds": 3, "test": 0.2}, "scale": "minmax", "augment": {"shift": 2}},
+        "network": [
+            {"dense": {"units": 8, "activation": "tanh"}},
+            {"residual": {"layers": [{"dropout": 0.5}]}},
+        ],
+        "optimizer": {"sgd": {"learning_rate": 0.5, "momentum": 0.9}},
+        "schedule": {"step": {"every": 3, "gamma": 0.5}},
+        "begin": {"run": 3, "weights": "last"},
+        "train": {"epochs": 3, "early_stopping": {"patience": 3}, "freeze": [1]},
+        "limits": {"seconds": 5.0},
+        "metrics": ["accuracy"],
+        "seed": 7,
+    }
+).document()
+
+
+def keys(document, path=()):
+    """Every key of a document, as its path."""
+    for key, value in document.items() if isinstance(document, dict) else enumerate(document):
+        if isinstance(key, str):
+            yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from keys(value, (*path, key))
+
+
+def made_with(path, *value):
+    """The spec with another value at a key, or without it, and whether the JSON Schema accepts it. None: it is none."""
+    document = copy.deepcopy(FULL)
+    inside = reduce(operator.getitem, path[:-1], document)
+    del inside[path[-1]]
+    inside |= dict.fromkeys(path[-1:], *value) if value else {}
+    accepted = fits(document, json_schema(), json_schema())
+    try:
+        return Spec.from_document(document).document(), accepted
+    except SpecError:
+        return None, accepted
+
+
+PARTS = [("optimizer", "sgd"), ("schedule", "step")]  # with nothing behind them they have their defaults
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in keys(FULL) if path not in PARTS], ids=lambda path: ".".join(map(str, path))
+)
+def test_null_is_as_good_as_nothing_wherever_a_key_may_be_left_out(path):
+    without, accepted = made_with(path)
+    assert made_with(path, None) == (without, accepted)
+    assert accepted or without is None
 
 
 def test_the_reference_names_every_part_and_every_key():
