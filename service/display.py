@@ -116,3 +116,11 @@ def sparkline(values: list[float], width: int = 24) -> str:
         return ""
     low, span = min(finite), (max(finite) - min(finite)) or 1.0
     return "".join("▁▂▃▄▅▆▇█"[int((v - low) / span * 7)] if math.isfinite(v) else " " for v in values)
+
+
+def bars(counts: Sequence[int], width: int = 20) -> str:
+    """A histogram in one line of blocks, a blank for nothing; their height by the root, so that small bins are seen."""
+    each = len(counts) // width or 1
+    sums = [sum(counts[at : at + each]) for at in range(0, len(counts), each)]
+    most = max(sums) ** 0.5 or 1.0
+    return "".join(" ▁▂▃▄▅▆▇█"[math.ceil(count**0.5 / most * 8)] for count in sums)

@@ -1,29 +1,25 @@
-"""Looking inside a trained network: its layers, how its weights and their gradients are spread, what its first layer
-looks for in images, and the images that it takes for something else most firmly."""
+"""Looking inside a trained network: its layers, what its first layer looks for in images, and the images that it takes
+for something else most firmly; how its weights and their gradients are spread says `service.spreads`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-import nn
 from nn import Array, LayerSummary, Network
 from nn.metrics.decisions import by_class, decided
-from service.assembly import Assembly
 from service.assembly.inputs import preparation
 from service.assembly.layers import input_shape
 from service.datasets import Dataset, Schema
 from service.evaluation import Evaluation, assembly_of, judge
 from service.prediction import raw_outputs
 from service.spec import Spec
+from service.spreads import Gradients, Spread, gradients, spreads
 from service.weights import Weights
 
-BINS = 40  # of a histogram
-GRADIENT_ROWS = 512  # of the training split; a second or less, in the memory of a training's step
 FILTERS = 64  # of the first layer, shown as pictures
 MISTAKES = 24
 
@@ -35,38 +31,6 @@ class Layers:
     input_shape: tuple[int, ...]
     layers: tuple[LayerSummary, ...]
     parameters: int
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How the finite values of an array lie between `low` and `high`, in equal bins.
-
-    `zeros` is how many are exactly 0, `strange` how many are no finite number.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    low: float
-    high: float
-    mean: float
-    deviation: float
-    counts: tuple[int, ...]
-    zeros: int
-    strange: int
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """Of the mean loss of `rows` of the `of` training rows, see `nn.gradient`; a spread for each array that is trained.
-
-    `still` are the layers that no gradient reaches although they are to be trained, `frozen` those that are not to be.
-    """
-
-    spreads: tuple[Spread, ...]
-    rows: int
-    of: int
-    still: tuple[str, ...]
-    frozen: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -106,50 +70,14 @@ def of_network(network: Network) -> Layers:
 
 def inside(weights: Weights, dataset: Dataset) -> Inside:
     """All there is to see, on the rows that were kept for test, or else for validation."""
-    spreads = tuple(spread(name, view) for name, view in weights.parameters.views.items())
     filters = first_filters(weights)
     made = assembly_of(weights, dataset)
     judged = next((split for split in ("test", "validation") if getattr(made, split) is not None), None)
     evaluation = judge(made, weights, dataset, judged) if judged else None
     mistakes = worst(weights, dataset, getattr(made.outline, f"{judged}_rows")) if judged else ()
-    return Inside(spreads, gradients(weights, made), tuple(filters[:FILTERS]), len(filters), mistakes, evaluation)
-
-
-def spread(name: str, values: Array) -> Spread:
-    """Counted in float64: of gradients that are all but 0, float32 could not make 40 bins."""
-    finite = values[np.isfinite(values)].astype(np.float64)
-    strange, zeros = values.size - finite.size, int(np.count_nonzero(finite == 0))
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if (high - low) / BINS <= np.spacing(max(abs(low), abs(high))):  # all the same
-        low, high = low - 0.5, high + 0.5
-    counts, _ = np.histogram(finite, BINS, (low, high))
-    mean, deviation = (float(finite.mean()), float(finite.std())) if finite.size else (math.nan, math.nan)
-    return Spread(name, values.shape, low, high, mean, deviation, tuple(map(int, counts)), zeros, strange)
-
-
-def gradients(weights: Weights, assembly: Assembly) -> Gradients:
-    """At these weights, on rows of the training split that the spec's seed draws: the same ones each time."""
-    train, network = assembly.train, assembly.plan.network
-    rows = np.sort(np.random.default_rng(weights.spec.seed).permutation(len(train))[:GRADIENT_ROWS])
-    data = replace(train.take(rows), augment=None)
-    with threadpool_limits(weights.spec.train.threads, user_api="blas"):
-        found = nn.gradient(assembly.plan, weights.parameters, data)
-    frozen = {name for number, name in enumerate(network.names, 1) if number in network.frozen}
-    trained = {
-        name: view
-        for name, view in found.views.items()
-        if name not in network.statistics and _layer(name) not in frozen
-    }
-    moved = {name.rpartition(".")[0] for name, view in trained.items() if view.any()}
-    still = [name for name in dict.fromkeys(name.rpartition(".")[0] for name in trained) if name not in moved]
-    kept = [name for name in dict.fromkeys(map(_layer, found.views)) if name in frozen]
-    spreads = tuple(spread(name, view) for name, view in trained.items())
-    return Gradients(spreads, len(rows), len(train), tuple(still), tuple(kept))
-
-
-def _layer(name: str) -> str:
-    """2.residual, of which 2.residual.1.dense.weight is a part."""
-    return ".".join(name.split(".")[:2])
+    return Inside(
+        spreads(weights), gradients(weights, made), tuple(filters[:FILTERS]), len(filters), mistakes, evaluation
+    )
 
 
 def first_filters(weights: Weights) -> Sequence[Array]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import compare, context, edit, lists, logs, moving, plot, replay, retention, show, verbs
+from service.cli import compare, context, edit, inside, lists, logs, moving, plot, replay, retention, show, verbs
 from service.cli.context import JsonOption, RunArgument
 from service.cli.edge import ignore_interrupts
 from service.cli.output import hint, print_json, write_file
@@ -58,6 +58,7 @@ def why(run: RunArgument) -> None:
 app.command()(logs.logs)
 app.command()(compare.compare)
 app.command()(plot.plot)
+app.command()(inside.inside)
 verbs.add_commands(app)
 app.command()(edit.edit)
 app.command()(replay.replay)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from service.evaluation import Evaluation
     from service.inspection import Inside, Layers
+    from service.spreads import Gradients, Spread
 
 
 class NotTrained(InputError):
@@ -90,6 +91,25 @@ class Using(Connection):
         if schema.missing and run.weights_sha256:  # the width depends on which columns have gaps
             return of_network(unpack(self.weights_file(run_id)).network)
         return layers(Spec.from_document(run.spec, f"run {run_id}"), schema)
+
+    def spreads(self, run_id: int) -> tuple[Spread, ...]:
+        """How each array of the run's best weights is spread."""
+        from service.spreads import spreads
+        from service.weights import unpack
+
+        return spreads(unpack(self.weights_file(run_id)))
+
+    def gradients(self, run_id: int) -> Gradients:
+        """How the gradients of the run's loss are spread, at its best weights and on rows of its training split."""
+        from service.datasets import stored
+        from service.evaluation import assembly_of
+        from service.spreads import gradients
+        from service.weights import unpack
+
+        weights = unpack(self.weights_file(run_id))
+        with self.database.read() as session:
+            dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
+        return gradients(weights, assembly_of(weights, dataset))
 
     def inside(self, run_id: int) -> Inside:
         """What there is to see in a run's best weights: how they are spread, what the first layer looks for in images,

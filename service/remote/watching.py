@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from service.notifications import Answer
     from service.portable import Imported
     from service.roles import Role
+    from service.spreads import Gradients, Spread
     from service.store import notices
     from service.store.access import TokenRecord
     from service.store.glance import Glance, Pace
@@ -117,6 +118,16 @@ class RemoteWatching(RemoteConnection):
         from service.inspection import Layers
 
         return made(Layers, self._get(f"/runs/{run_id}/layers"))
+
+    def spreads(self, run_id: int) -> tuple[Spread, ...]:
+        from service.spreads import Spread
+
+        return tuple(made(Spread, row) for row in self._get(f"/runs/{run_id}/spreads")["weights"])
+
+    def gradients(self, run_id: int) -> Gradients:
+        from service.spreads import Gradients
+
+        return made(Gradients, self._get(f"/runs/{run_id}/gradients"))
 
     def inside(self, run_id: int) -> Inside:
         raise NotRemote(self.url)

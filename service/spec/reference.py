@@ -76,8 +76,8 @@ _HEAD = (
     "",
     "A spec is YAML by the rules of YAML 1.2 (JSON is YAML): `1e-3` is a number, `no` is a word. Unknown keys are",
     "errors. A key with nothing behind it, or `null`, is as good as none, where it may be left out. A part (a layer, a",
-    "loss, an optimizer) is its name alone (`adam`), its name with its first setting (`dropout: 0.2`), or its name with",
-    "a mapping of settings (`dense: {units: 64, activation: relu}`).",
+    "loss, an optimizer) is its name alone (`adam`), its name with its first setting (`dropout: 0.2`), or its name",
+    "with a mapping of settings (`dense: {units: 64, activation: relu}`).",
 )
 
 

@@ -162,8 +162,10 @@ def test_an_archive_that_cannot_be_written_or_read_is_told(api, monkeypatch):
     def full(self, archive, *_, **__):
         raise OSError(28, "No space left on device")
 
-    junk = api.post("/runs/import", files={"file": b"x" * 2**21})  # more bytes than other requests may have
-    assert (junk.status_code, junk.json()["detail"]) == (400, "the file is no file of runs, or only a part of one")
+    junk = api.post(
+        "/runs/import", files={"file": ("old.zip", b"x" * 2**21)}
+    )  # more bytes than other requests may have
+    assert (junk.status_code, junk.json()["detail"]) == (400, "old.zip is no file of runs, or only a part of one")
     monkeypatch.setattr(Client, "export_runs", full)
     answer = api.post("/runs/export", json={"runs": [1]})
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:trainyard:no-room")

@@ -12,10 +12,11 @@ import nn
 from nn.data import minibatches
 from nn.training import Loop
 from service import assembly, datasets
-from service.inspection import GRADIENT_ROWS, gradients, inside, layers, spread
+from service.inspection import inside, layers
 from service.prediction import raw_outputs
 from service.spec import parse
-from service.web.pages.inside import gradient_words, histogram, still_words
+from service.spreads import GRADIENT_ROWS, gradient_words, gradients, spread, still_words
+from service.web.pages.inside import histogram
 from service.weights import Weights, pack, unpack
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -242,6 +242,34 @@ class Layers(Model):
     parameters: int
 
 
+class Spread(Model):
+    """How the finite values of an array lie between `low` and `high`, in equal bins."""
+
+    name: str = Field(examples=["1.dense.weight"])
+    shape: list[int]
+    low: float
+    high: float
+    mean: Figure
+    deviation: Figure
+    counts: list[int] = Field(description="of the bins")
+    zeros: int = Field(description="how many are exactly 0")
+    strange: int = Field(description="how many are no finite number")
+
+
+class Spreads(Model):
+    weights: list[Spread]
+
+
+class Gradients(Model):
+    """Of the mean loss of some training rows, by each array that is trained."""
+
+    spreads: list[Spread]
+    rows: int = Field(description="how many they are")
+    of: int = Field(description="how many training rows there are")
+    still: list[str] = Field(description="layers that no gradient reaches, although they are to be trained")
+    frozen: list[str] = Field(description="layers that are not to be trained")
+
+
 class Evaluation(Model):
     split: str
     rows: int

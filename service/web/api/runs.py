@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from threading import BoundedSemaphore
 from typing import Annotated, Any, TypeVar
@@ -199,11 +200,21 @@ def _add_parts(api: APIRouter, client: Client) -> None:
 
 
 def _add_weights(api: APIRouter, client: Client) -> None:
-    free = BoundedSemaphore(EVALUATIONS)
+    free, unready = BoundedSemaphore(EVALUATIONS), answers(404, 409)
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        """What reads weights and data is done by few at once. Raises Busy."""
+        if not free.acquire(timeout=PATIENCE_SECONDS):
+            raise Busy
+        try:
+            yield
+        finally:
+            free.release()
 
     @api.get(
         "/{run:int}/evaluation", operation_id="evaluate_run", response_model=models.Evaluation,
-        responses=answers(404, 409),
+        responses=unready,
     )  # fmt: skip
     def evaluate(
         run: RunPath,
@@ -213,12 +224,19 @@ def _add_weights(api: APIRouter, client: Client) -> None:
         last: Annotated[bool, Query(description="the last weights instead of the best")] = False,
     ) -> dict[str, Any]:
         """Every metric, the scores of each class and the confusion matrix on a split of the run's data."""
-        if not free.acquire(timeout=PATIENCE_SECONDS):
-            raise Busy
-        try:
+        with turn():
             return client.evaluate(run, split=split, last=last).document()
-        finally:
-            free.release()
+
+    @api.get("/{run:int}/spreads", operation_id="run_spreads", response_model=models.Spreads, responses=unready)
+    def spreads(run: RunPath) -> dict[str, Any]:
+        """How each array of the run's best weights is spread."""
+        return {"weights": [jsonable(asdict(spread)) for spread in client.spreads(run)]}
+
+    @api.get("/{run:int}/gradients", operation_id="run_gradients", response_model=models.Gradients, responses=unready)
+    def gradients(run: RunPath) -> Any:
+        """How the gradients of the run's loss are spread, at its best weights and on rows of its training split."""
+        with turn():
+            return jsonable(asdict(client.gradients(run)))
 
     @api.get(
         "/{run:int}/weights", operation_id="download_weights", response_class=Response,

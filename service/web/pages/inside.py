@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -13,9 +12,9 @@ from typing import Any
 from nn import Array
 from service.client import Client
 from service.display import number
-from service.inspection import Gradients, Inside, Spread
+from service.inspection import Inside
+from service.spreads import Spread, besides, gradient_words, still_words
 from service.web.pages.run import shape
-from service.wording import listed
 
 KNOWN = 16  # networks whose insides are remembered
 MOST_CLASSES = 30  # of a confusion matrix that is shown whole
@@ -90,29 +89,6 @@ def _shade(count: int, of: int) -> int:
     return 0 if not count else max(1, round(SHADES * count / of))
 
 
-def gradient_words(gradients: Gradients) -> str:
-    few = gradients.rows < gradients.of
-    rows = f"{gradients.rows:,} of its {gradients.of:,} training rows, drawn by its seed" if few else (
-        f"its {gradients.rows:,} training rows"
-    )  # fmt: skip
-    frozen = f" Frozen, and so left out: {listed(gradients.frozen)}." if gradients.frozen else ""
-    return (
-        f"The gradient of the mean loss of {rows}, by the weights as they were kept; without dropout, augmentation and "
-        f"penalties, batch_norm with its running mean and variance.{frozen}"
-    )
-
-
-def still_words(gradients: Gradients) -> str:
-    """Which layers have stopped learning; empty if none has."""
-    still, layers = gradients.still, {each.name.rpartition(".")[0] for each in gradients.spreads}
-    if not still:
-        return ""
-    if len(still) == len(layers):
-        return "Every gradient is 0: these rows teach the network nothing more."
-    words = f"{listed(still)} {'gets no gradient' if len(still) == 1 else 'get no gradient'} from any of these rows"
-    return f"Dead: {words}, and so learn{'s' if len(still) == 1 else ''} nothing."
-
-
 def histogram(spread: Spread) -> Histogram:
     """Bars as one path; their height by the root, so that small ones are seen beside the mode."""
     most = max(spread.counts) ** 0.5 or 1.0
@@ -125,25 +101,11 @@ def histogram(spread: Spread) -> Histogram:
     ]
     span = spread.high - spread.low
     zero = -spread.low / span * HISTOGRAM_WIDTH if spread.low < 0 < spread.high else None
-    words = f"mean {number(spread.mean)}, deviation {number(spread.deviation)}" + _besides(spread)
+    words = f"mean {number(spread.mean)}, deviation {number(spread.deviation)}{besides(spread)}"
     return Histogram(
         spread.name, shape(spread.shape), words, "".join(parts), None if zero is None else round(zero, 1),
         number(spread.low), number(spread.high),
     )  # fmt: skip
-
-
-def _besides(spread: Spread) -> str:
-    """What a histogram does not show: how many are 0, and how many have no place on it."""
-    whole = math.prod(spread.shape)
-    if spread.zeros == whole:
-        return ", all 0"
-    zeros = f", {_share(spread.zeros, whole)} are 0" if spread.zeros else ""
-    return zeros + (f", {_share(spread.strange, whole)} are not finite" if spread.strange else "")
-
-
-def _share(some: int, whole: int) -> str:
-    """Some are never 0 %, and not all never 100 %."""
-    return f"{min(99, max(1, round(100 * some / whole))) if some < whole else 100} %"
 
 
 def picture(image: Array) -> str:
