@@ -52,7 +52,8 @@ QUESTIONS = [
     "runs edit 99999 --tag a", "runs remove 99999 --yes", "runs prune --checkpoints-after 0s --dry-run",
     "evaluate 1", "evaluate 1 --json", "evaluate 2", "runs inside 1 --gradients", "runs inside 1 --gradients --json",
     "runs inside 2", "runs inside 99999 --gradients", "check examples/digits.yaml",
-    "check examples/digits.yaml --set begin.run=1", "check examples/digits.yaml --set begin.run=99999", "check examples/digits.yaml --set begin.run=2",
+    "check examples/digits.yaml --set begin.run=1", "check examples/digits.yaml --set begin.run=99999",
+    "check examples/digits.yaml --set begin.run=2",
     "check examples/digits.yaml --set begin.run=1 --set begin.sha256=" + "0" * 64,
     "runs import README.md examples/digits.yaml", "submit nothing.yaml", "tokens list", "tokens revoke nobody",
 ]  # fmt: skip
