@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +12,19 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from service.client import Client
+from service.store import transitions
+from service.store.logs import Line
+from service.store.tables import Level
+from service.store.transitions import Progress
 from service.yard import _listen, _web
 from tests.yard import TIMEOUT, Yard, long_epochs
 from tests.yard import yard as a_yard
 
 expect.set_options(timeout=30_000)
+LOOKED = """new Promise(done => {
+    document.addEventListener("looked", () => done(), { once: true });
+    document.dispatchEvent(new Event("changed"));
+})"""
 UNTOUCHED = "window.untouched === true"
 
 
@@ -223,6 +232,20 @@ def test_a_look_that_failed_is_repeated_though_nothing_happens(page: Page):
         with page.expect_event("requestfailed"):
             page.evaluate("document.dispatchEvent(new Event('changed'))")
         expect(page.locator("#live")).to_have_text("live")
+
+
+def test_a_line_of_a_log_is_seen_though_nothing_else_happens(page: Page):
+    with a_yard() as quiet, served(quiet.client, 0) as address:
+        run_id, database = quiet.client.submit(quiet.spec(epochs=9)).id, quiet.client.database
+        with database.write() as session:
+            claim = transitions.claim(session, "default", "ada", 7, 60.0, {})
+        assert claim is not None
+        visit(page, f"{address}/runs/{run_id}")
+        page.evaluate(LOOKED)
+        line = Line(1, time.monotonic(), Level.INFO, "a line alone")
+        with database.write() as session:
+            transitions.record(session, run_id, claim.attempt, Progress(lines=[line]), 60.0)
+        expect(page.get_by_role("region", name="Log, the newest line last")).to_contain_text("a line alone")
 
 
 def test_a_stream_that_fell_silent_is_opened_anew(url: str, page: Page):
