@@ -37,7 +37,7 @@ from service.processes import wait_until
 from service.settings import load_settings
 from service.store import schema
 from service.store.database import Database
-from service.web.answers import AGE_SECONDS
+from service.web.answers import PAGE_SECONDS
 from service.yard import running
 from tests import servers
 
@@ -243,7 +243,7 @@ def paint(client: Client, loads: int, runs: int) -> tuple[str, list[Budget]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for turn in range(loads + 1):
-            time.sleep(AGE_SECONDS)  # or the answer of the time before would be shown
+            time.sleep(PAGE_SECONDS)  # or the answer of the time before would be shown
             context = browser.new_context(viewport={"width": 1280, "height": 900})
             page = context.new_page()
             page.goto(address(client))

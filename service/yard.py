@@ -212,9 +212,10 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
     import uvicorn
 
     from service.web.app import web_app
+    from service.web.repeats import protocol
 
     app = web_app(client)
-    config = uvicorn.Config(app, log_config=None, access_log=False)
+    config = uvicorn.Config(app, http=protocol(), ws="none", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
     thread.start()

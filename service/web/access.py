@@ -30,6 +30,7 @@ from service.store import access as store
 from service.store.access import LOGIN_SECONDS
 from service.web.limits import Rate, TooLong, largest, limited
 from service.web.problems import of_error
+from service.web.repeats import REPEAT
 
 COOKIE = "trainyard"
 CALLER = "trainyard.caller"  # where it is in the scope of a request
@@ -111,6 +112,7 @@ class Access:
         self._app, self._client = app, client
         self._headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self._settings = client.settings
+        self._asks_for_tokens = client.settings.asks_for_tokens
         self._names = _names(client.settings)
         self._known = lru_cache(maxsize=HOSTS)(self._is_known)  # each request asks, mostly for the same one
         self._rate = Rate(client.settings.requests_per_second, 2 * client.settings.requests_per_second)
@@ -127,15 +129,15 @@ class Access:
             await self._refuse(scope, error)(scope, receive, protected)
             return
         scope[CALLER] = caller
+        if REPEAT in scope and caller is not None and caller.name is None:  # let in by no token, which may be revoked
+            scope[REPEAT].admitted = lambda: self._rate.has(caller.bucket)
         with asked_by(Remote(caller.name if caller else None, _address(scope))):
             await self._app(scope, limited(receive, largest(scope["path"])), protected)
 
     def _protected(self, send: Send) -> Send:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                given = list(message.get("headers", ()))
-                there = {name.lower() for name, _ in given}
-                message["headers"] = given + [header for header in self._headers if header[0] not in there]
+                message["headers"] = [*message.get("headers", ()), *self._headers]
             await send(message)
 
         return sending
@@ -194,7 +196,7 @@ class Access:
             caller = await anyio.to_thread.run_sync(self._logged_in, login, address)
             if caller is not None:
                 return caller
-        return None if self._settings.asks_for_tokens else Caller(address, Role.ADMIN)
+        return None if self._asks_for_tokens else Caller(address, Role.ADMIN)
 
     def _bearer(self, secret: str, address: str) -> Caller:
         self._attempts.look(address)

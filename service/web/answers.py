@@ -1,12 +1,13 @@
 """Whole answers, kept for a moment: many who look at the same page cost as much as one.
 
-What is shown may be AGE_SECONDS old when it is asked for, and no older: that is counted from when an answer began to be
-made. Who asks for the same while it is being made waits for it. Everything is forgotten, and what is being made is kept
-for nobody else, whenever somebody changes something through this process, before that person hears that it is done; and
-whenever those who follow the events are told that something has changed, before they are told. So whoever acts sees
-what became of it, and whoever looks because of an event sees what it was about. What other processes change, workers
-and the command line, is seen once the answer is too old. A request with `Cache-Control: no-cache` is answered anew, and
-so is one by which a person reloads a page.
+What is told may be AGE_SECONDS old when it is asked for, a page PAGE_SECONDS, and no older: counted from when an
+answer began to be made. A page in a browser follows the events, and asks for itself anew as soon as it does. Who asks
+for the same while it is being made waits for it. Everything is forgotten, and what is being made is kept for nobody
+else, whenever somebody changes something through this process, before that person hears that it is done; and whenever
+those who follow the events are told that something has changed, before they are told. So whoever acts sees what became
+of it, and whoever looks because of an event sees what it was about. What other processes change, workers and the
+command line, is seen once the answer is too old. A request with `Cache-Control: no-cache` is answered anew, and so is
+one by which a person reloads a page.
 
 An answer is kept for those with the same name, role and login alone, for each gate has let them in before. Errors,
 streams, files and whatever concerns tokens are never kept.
@@ -22,15 +23,17 @@ from dataclasses import dataclass, field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.web.access import CALLER, METRICS, OPEN, READS, STATIC, Caller
+from service.web.repeats import REPEAT, Repeat
 
-AGE_SECONDS = 1.0
+AGE_SECONDS, PAGE_SECONDS = 1.0, 2.0
+PAGE = b"text/html"
 LARGEST = 2**20  # bytes of an answer that is kept
 MOST = 16 * 2**20  # bytes of all
 OVERHEAD = 2_000  # bytes that an answer takes beside its body, about
 NEVER = (*OPEN, *METRICS)
 NEVER_BELOW = (STATIC, "/api/v1/events", "/api/v1/tokens", "/api/v1/caller")
 ANEW = (b"no-cache", b"no-store", b"max-age=0")  # the last is what a browser sends when somebody reloads a page
-SHARED = (b"text/html", b"application/json", b"application/problem+json")
+SHARED = (PAGE, b"application/json", b"application/problem+json")
 
 Key = tuple[object, ...]
 
@@ -43,6 +46,7 @@ class _Answer:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     whole: tuple[Message, Message] | None = None
     size: int = 0  # as it counts for MOST
+    page: bool = False
 
 
 class Answers:
@@ -87,9 +91,12 @@ class Answers:
         await known.ready.wait()
         if known.whole is None:
             await self._app(scope, receive, send)
-        else:
-            for message in known.whole:
-                await send({**message})  # what stands before us adds headers
+            return
+        repeat: Repeat | None = scope.get(REPEAT)
+        if repeat is not None:
+            repeat.current = lambda: self._kept.get(key) is known and not self._too_old(known)
+        for message in known.whole:
+            await send({**message})  # what stands before us adds headers
 
     async def _make(self, key: Key, scope: Scope, receive: Receive, send: Send) -> None:
         made = _Answer(self._clock())
@@ -100,9 +107,9 @@ class Answers:
         async def sending(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
-                start = message if _may_be_shared(message) else None
+                start = {**message} if _may_be_shared(message) else None
             elif start is not None and not made.ready.is_set() and not message.get("more_body"):
-                made.whole = {**start}, message
+                made.whole = start, message
             if start is None or message["type"] == "http.response.body":
                 self._made(key, made)
             await send(message)
@@ -122,13 +129,14 @@ class Answers:
         if made.whole is None or made.whole[0]["status"] != 200:
             self._drop(key)
             return
+        made.page = _kind(made.whole[0]).startswith(PAGE)
         made.size = len(made.whole[1].get("body", b"")) + OVERHEAD
         self._bytes += made.size
         while self._kept and (self._bytes > MOST or self._too_old(next(iter(self._kept.values())))):
             self._drop(next(iter(self._kept)))
 
     def _too_old(self, known: _Answer) -> bool:
-        return self._clock() - known.began >= AGE_SECONDS
+        return self._clock() - known.began >= (PAGE_SECONDS if known.page else AGE_SECONDS)
 
     def _drop(self, key: Key) -> None:
         known = self._kept.pop(key, None)
@@ -156,4 +164,8 @@ def _may_be_shared(start: Message) -> bool:
     headers = dict(start["headers"])
     length = headers.get(b"content-length", b"")
     small = length.isdigit() and int(length) <= LARGEST
-    return small and headers.get(b"content-type", b"").startswith(SHARED) and b"set-cookie" not in headers
+    return small and _kind(start).startswith(SHARED) and b"set-cookie" not in headers
+
+
+def _kind(start: Message) -> bytes:
+    return next((value for name, value in start["headers"] if name == b"content-type"), b"")

@@ -78,6 +78,14 @@ class Rate:
         """Use one up. Raises TooMany if there is none."""
         self._use(asker, 1.0)
 
+    def has(self, asker: str) -> bool:
+        """Use one up; whether there was one."""
+        try:
+            self.take(asker)
+        except TooMany:
+            return False
+        return True
+
     def look(self, asker: str) -> None:
         """Raise TooMany if there is none."""
         self._use(asker, 0.0)

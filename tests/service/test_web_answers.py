@@ -13,7 +13,7 @@ from service.roles import Role
 from service.settings import Settings
 from service.web import answers
 from service.web.access import CALLER, Caller
-from service.web.answers import AGE_SECONDS, LARGEST, Answers
+from service.web.answers import AGE_SECONDS, LARGEST, PAGE_SECONDS, Answers
 from tests.web import served
 
 ANA = Caller("10.0.0.1", Role.ADMIN, "ana", "secret of ana's page")
@@ -83,16 +83,29 @@ def test_an_answer_is_kept_for_its_age_from_its_beginning_and_no_longer(asking):
         asking.page.free = asyncio.Event()
         first = asyncio.create_task(asking.get())
         await asyncio.sleep(0)
-        asking.time += 0.9 * AGE_SECONDS  # which making it takes
+        asking.time += 0.9 * PAGE_SECONDS  # which making it takes
         asking.page.free.set()
         assert await first == "before"
         asking.page.text = "after"
+        assert await asking.get() == "before"
+        asking.time += 0.1 * PAGE_SECONDS
+        assert await asking.get() == "after"
+
+    asyncio.run(scene())
+    assert asking.page.made == 2
+
+
+def test_a_document_is_kept_for_a_shorter_time(asking):
+    async def scene():
+        asking.page.headers = {b"content-type": b"application/json"}
+        assert await asking.get() == "before"
+        asking.page.text = "after"
+        asking.time += 0.9 * AGE_SECONDS
         assert await asking.get() == "before"
         asking.time += 0.1 * AGE_SECONDS
         assert await asking.get() == "after"
 
     asyncio.run(scene())
-    assert asking.page.made == 2
 
 
 def test_many_who_ask_at_once_cost_one_answer_also_if_it_is_an_error(asking):
@@ -206,7 +219,7 @@ def test_all_that_is_kept_has_a_limit(asking, monkeypatch):
         assert asking.page.made == 50
         await asking.get(query="0")
         assert asking.page.made == 51
-        asking.time += AGE_SECONDS
+        asking.time += PAGE_SECONDS
         await asking.get(query="0")
         assert len(asking.answers._kept) == 1
 
@@ -231,7 +244,7 @@ def test_who_waits_for_somebody_that_goes_away_is_answered(asking):
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_a_kept_page_has_every_header_and_ends_with_what_is_done_over_http(database, yard, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "AGE_SECONDS", 1e9)
+    monkeypatch.setattr(answers, "PAGE_SECONDS", 1e9)
     client = Client(Settings(home=tmp_path, database_url=database.url, broker_url="redis://127.0.0.1:1/0"))
     run = yard.submit()
     with served(client) as browser:

@@ -18,7 +18,7 @@ function concerns(name, event) {
 }
 
 export function follow(sign) {
-  let timer = null, looked = 0, waits = FIRST_WAIT, source = null, retry = null, silence = null;
+  let timer = null, looked = 0, anew = false, waits = FIRST_WAIT, source = null, retry = null, silence = null;
 
   const show = (state, words) => {
     if (sign.dataset.state === state) return;
@@ -31,11 +31,15 @@ export function follow(sign) {
     timer = setTimeout(async () => {
       timer = null;
       looked = Date.now();
-      const seen = await look();
+      const asked = anew;
+      anew = false;
+      const seen = await look(asked ? "no-cache" : "default");
+      anew ||= asked && !seen;
       if (!seen) show("lost", "reconnecting…");
       if (open()) seen ? show("live", "live") : soon();  // nobody else asks again while nothing happens
     }, Math.max(0, looked + PAUSE - Date.now()));
   };
+  const freshly = () => { anew = true; soon(); };  // what no event has told of may be missing in an answer kept there
   const heard = () => {
     clearTimeout(silence);
     silence = setTimeout(lost, SILENCE);
@@ -51,7 +55,7 @@ export function follow(sign) {
   const connect = () => {
     source = new EventSource(`${root}/api/v1/events`);
     heard();
-    source.onopen = () => { waits = FIRST_WAIT; heard(); show("live", "live"); soon(); };
+    source.onopen = () => { waits = FIRST_WAIT; heard(); show("live", "live"); freshly(); };
     source.onerror = lost;
     source.addEventListener("tick", heard);
     source.addEventListener("away", () => { heard(); show("lost", "database away"); });
@@ -66,10 +70,10 @@ export function follow(sign) {
   connect();
 }
 
-async function look() {
+async function look(cache) {
   let answer;
   try {
-    answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    answer = await fetch(location.href, { cache, headers: { Accept: "text/html" } });
   } catch { return false; }  // the sign says so, and the next event tries again
   if (answer.redirected && new URL(answer.url).pathname.endsWith("/login")) { location.reload(); return true; }
   if (!answer.ok) return answer.status < 500;
