@@ -17,14 +17,16 @@ from service.client import Client
 from service.store import transitions
 from service.store.database import Database
 from service.store.submissions import NewRun
-from service.store.tables import Metric, Outcome, Run
+from service.store.tables import Metric, Outcome, Run, StepMetric
 from service.store.transitions import Claim, Point, Progress
+from workers.keeper import Keeper
 
 PROCESSES = 4
 LEASE = 60.0
 QUEUE = "points"
 BATCHES = (1, 100, 1000, 5000)  # points in one report; a slot sends one a second, or for each epoch that takes longer
 BUDGETS = {"SQLite": 20_000, "PostgreSQL": 50_000}
+STEPS = 200_000  # of a run that logs each
 EPOCHS = 20_000  # of one run; then a process goes on with the next one
 
 
@@ -82,6 +84,22 @@ def record(url: str, batch: int, seconds: float) -> tuple[int, float]:
     _finish(database, claim)
     database.dispose()
     return points, took
+
+
+def logging(database: Database) -> float:
+    """Points a second of a training that logs each of its steps and does nothing else, until the last is stored."""
+    claim = _claim(database)
+    with Keeper(database, claim, LEASE) as keeper:
+        began = time.perf_counter()
+        for step in range(1, STEPS + 1):
+            keeper.log(step, {"loss": 0.5})
+    took = time.perf_counter() - began
+    with database.read() as session:
+        stored = session.scalar(select(func.count()).where(StepMetric.run_id == claim.run_id))
+    if stored != STEPS:
+        raise RuntimeError(f"{STEPS} points were logged, {stored} are there")
+    _finish(database, claim)
+    return STEPS / took
 
 
 def _claim(database: Database) -> Claim:

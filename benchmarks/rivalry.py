@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from benchmarks import histories
 from benchmarks.pages import LIMIT, run_ids
-from benchmarks.points import LEASE, rate
+from benchmarks.points import LEASE, logging, rate
 from benchmarks.report import Budget, paragraph, quantile, table
 from service.client import Client
 from service.store import transitions
@@ -46,7 +46,8 @@ def mlflow(python: str, client: Client, runs: int, folder: Path) -> tuple[str, l
     theirs, total = _ask("mlflow", python, runs, folder), sum(client.counts().values())
     rates = [
         ["runs created and filled, one by one", theirs["fill"], filling(client.database)],
-        ["points, each by itself", theirs["single"], rate(client.database, 1, SECONDS, processes=1)],
+        ["points, a call of the training's for each", theirs["single"], logging(client.database)],
+        ["points, a transaction for each", theirs["single"], rate(client.database, 1, SECONDS, processes=1)],
         ["points, a thousand at once", theirs["batched"], rate(client.database, 1000, SECONDS, processes=1)],
     ]
     times = [

@@ -234,6 +234,15 @@ def test_a_look_that_failed_is_repeated_though_nothing_happens(page: Page):
         expect(page.locator("#live")).to_have_text("live")
 
 
+def test_a_page_asks_for_itself_anew_once_it_follows_the_events(url: str, page: Page):
+    """What changed between the page, which may have been kept, and the stream is told by no event."""
+    with page.expect_request(
+        lambda request: request.url == f"{url}/runs" and not request.is_navigation_request()
+    ) as look:
+        visit(page, f"{url}/runs")
+    assert look.value.all_headers()["cache-control"] in ("no-cache", "max-age=0")
+
+
 def test_a_line_of_a_log_is_seen_though_nothing_else_happens(page: Page):
     with a_yard() as quiet, served(quiet.client, 0) as address:
         run_id, database = quiet.client.submit(quiet.spec(epochs=9)).id, quiet.client.database
