@@ -15,8 +15,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import hypothesis
+import numpy  # noqa: F401 - loads the BLAS that `_one_blas_thread` limits
 import psycopg
 import pytest
+from threadpoolctl import threadpool_limits
 
 from service.store import schema
 from service.store.database import Database
@@ -25,6 +27,13 @@ from tests import servers
 
 hypothesis.settings.register_profile("patient", deadline=None)  # how fast an example is, depends on the machine
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_blas_thread() -> Iterator[None]:
+    """As in a slot. On several, small networks in several test processes at once take twice the time and more."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
 
 
 @contextmanager
