@@ -73,7 +73,8 @@ class Yard:
     def worker(self, name: str, *, slots: int = 1, queues: str = "default") -> Program:
         """`python -m workers`, beside the yard's own worker; returns once every slot can be used."""
         program = self.start("workers", "--name", name, "--slots", str(slots), "--queues", queues)
-        self.wait_for(lambda: any(w.name == name and w.slots == slots for w in self.client.workers()), program)
+        wanted = (name, slots, "ready")  # a worker of this name that has ended may be known already
+        self.wait_for(lambda: wanted in {(w.name, w.slots, w.state) for w in self.client.workers()}, program)
         return program
 
     def start(self, module: str, *arguments: str, before: Sequence[str] = (), **variables: str) -> Program:
