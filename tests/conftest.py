@@ -24,6 +24,7 @@ from service.store import schema
 from service.store.database import Database
 from service.store.tables import SCHEMA, Base
 from tests import servers
+from tests.distribution import pytest_xdist_make_scheduler  # noqa: F401 - a hook of pytest-xdist
 
 hypothesis.settings.register_profile("patient", deadline=None)  # how fast an example is, depends on the machine
 hypothesis.settings.load_profile("patient")
