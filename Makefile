@@ -10,7 +10,7 @@ demo: .venv/run  ## a yard, a real run, its result
 	@$(BIN)/trainyard demo
 
 test: .venv/dev  ## the tests of everything, in under five minutes
-	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-slow: .venv/dev  ## what is left: forged input of every kind, a yard watched by a real Prometheus and a real browser
 	$(BIN)/python -m pytest tests/fuzz tests/watching tests/browser -n 3 --dist loadfile

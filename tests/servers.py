@@ -101,6 +101,8 @@ def postgresql(folder: Path | None = None, port: int | None = None) -> Iterator[
             os.chown(home / "password", nobody["user"], nobody["group"])
         if not data.exists():
             arguments = ["-U", "trainyard", "--pwfile", home / "password", "-A", "scram-sha-256", "-E", "UTF8"]
+            if _version(binaries.parent) >= 16:
+                arguments += ["--set", "scram_iterations=1"]  # tests connect thousands of times, each for 3 ms else
             made = subprocess.run(
                 [binaries / "initdb", "-D", data, *arguments, "--locale=C", "--no-sync"],
                 capture_output=True, cwd=home, check=False, **nobody,

@@ -19,8 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from service.client import Client
 from service.processes import alive
@@ -70,7 +73,8 @@ class Yard:
     def worker(self, name: str, *, slots: int = 1, queues: str = "default") -> Program:
         """`python -m workers`, beside the yard's own worker; returns once every slot can be used."""
         program = self.start("workers", "--name", name, "--slots", str(slots), "--queues", queues)
-        self.wait_for(lambda: any(w.name == name and w.slots == slots for w in self.client.workers()), program)
+        wanted = (name, slots, "ready")  # a worker of this name that has ended may be known already
+        self.wait_for(lambda: wanted in {(w.name, w.slots, w.state) for w in self.client.workers()}, program)
         return program
 
     def start(self, module: str, *arguments: str, before: Sequence[str] = (), **variables: str) -> Program:
@@ -244,22 +248,26 @@ def descendants(pid: int) -> list[int]:
 
 
 @lru_cache(maxsize=1)
-def long_epochs(seconds: float = 2.0) -> int:
-    """So many epochs of SPEC that a run takes about as long, however fast this machine and the engine are."""
+def long_epochs(seconds: float = 1.0) -> int:
+    """So many epochs of SPEC that a run takes about as long, however fast this machine and the engine are.
+
+    By the fastest epoch, on one BLAS thread as in a slot: what others do on the machine while this is measured, they
+    may have ended when the run is trained, and a run that is over cannot be met in its middle.
+    """
     import nn
     from service import assembly, datasets
     from service.spec import load
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "spec.yaml"
-        file.write_text(SPEC.format(name="probe", epochs=10, seed=1))
+        file.write_text(SPEC.format(name="probe", epochs=30, seed=1))
         spec = load(file)
     made = assembly.assemble(spec, datasets.load(spec))
-    epochs = nn.train(made.plan, nn.State.start(made.plan), made.train, made.validation)
-    next(epochs)  # what is slow once: caches, compilation
-    began = time.perf_counter()
-    number = sum(1 for _ in epochs)
-    return max(50, int(seconds * number / (time.perf_counter() - began)))
+    moments = []
+    with threadpool_limits(1):
+        for _ in nn.train(made.plan, nn.State.start(made.plan), made.train, made.validation):
+            moments.append(time.perf_counter())
+    return max(50, int(seconds / min(later - earlier for earlier, later in pairwise(moments))))
 
 
 @contextmanager

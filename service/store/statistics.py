@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, Select, Subquery, and_, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
-from service.store.pages import Order, page
+from service.store.pages import Order
 from service.store.tables import Run
 
 
@@ -30,19 +30,18 @@ def groups(
     session: Session, fits: ColumnElement[bool] | None, measured: Order, by: Sequence[Order], limit: int
 ) -> list[Group]:
     """The groups with the best values, the best first; runs without the value are left out."""
-    first = page(session, fits, measured, limit=1)
-    centre = session.scalar(select(measured.value).where(*measured.there, measured.run_id.in_(first)))
-    if centre is None:
-        return []
     spread = _Spread(_values(measured, fits).subquery(), [_values(order).subquery() for order in by])
-    best = (func.max if measured.descending else func.min)(spread.value)
-    off = type_coerce(spread.value, Double) - centre  # small numbers, whose squares keep their digits
+    best = func.max if measured.descending else func.min
+    # Squares keep their digits beside the mean of their own group, which may lie far from the other values.
+    near = spread.ask(*spread.keys, spread.value, spread.mean.label("mean")).subquery()
+    *keys, value, mean = near.c
+    off = type_coerce(value, Double) - mean
     rows = session.execute(
-        spread.ask(*spread.keys, func.count(), func.avg(off), func.avg(off * off), best).group_by(*spread.keys)
+        select(*keys, func.count(), func.max(mean), func.avg(off * off), best(value)).group_by(*keys)
     )
     found = sorted(rows, key=lambda row: float(row[-1]), reverse=measured.descending)[:limit]
     return [
-        Group(tuple(key), count, centre + mean, _deviation(count, mean, square), top, spread.holder(session, key, top))
+        Group(tuple(key), count, mean, _deviation(count, square), top, spread.holder(session, key, top))
         for *key, count, mean, square, top in found
     ]
 
@@ -53,6 +52,11 @@ class _Spread:
     def __init__(self, values: Subquery, keys: Sequence[Subquery]) -> None:
         self._values, self._keys = values, keys
         self.value, self.keys = values.c.value, [key.c.value for key in keys]
+
+    @property
+    def mean(self) -> ColumnElement[float]:
+        """Of the group that a value is in."""
+        return func.avg(type_coerce(self.value, Double)).over(partition_by=self.keys)
 
     def ask(self, *columns: Any) -> Select[Any]:
         query = select(*columns).select_from(self._values)
@@ -70,8 +74,8 @@ class _Spread:
         return int(session.scalars(query).one())
 
 
-def _deviation(count: int, mean: float, square: float) -> float | None:
-    return math.sqrt(max(0.0, square - mean * mean) * count / (count - 1)) if count > 1 else None
+def _deviation(count: int, square: float) -> float | None:
+    return math.sqrt(square * count / (count - 1)) if count > 1 else None
 
 
 def _values(order: Order, fits: ColumnElement[bool] | None = None) -> Select[Any]:

@@ -81,6 +81,21 @@ def home() -> Iterator[Yard]:
         yield there
 
 
+@pytest.fixture(scope="module")
+def _bare_yard() -> Iterator[Yard]:
+    with a_yard() as there:
+        there.up(0)
+        yield there
+
+
+@pytest.fixture
+def bare(_bare_yard: Yard) -> Yard:
+    """A yard whose page and broker are there without a worker, and nothing to do."""
+    for run in _bare_yard.client.runs("state = queued", limit=None):
+        _bare_yard.client.cancel(run.id)
+    return _bare_yard
+
+
 def goes_on(there: Yard, run_id: int) -> None:
     there.up(slots=1)
     there.completed(run_id)
@@ -139,58 +154,55 @@ def eventually_later() -> None:
 
 @contextmanager
 def worker_in_a_terminal(there: Yard) -> Iterator[Terminal]:
-    """`trainyard workers start`, in a yard whose page and broker are there without a worker."""
-    there.up(0)
+    """`trainyard workers start`."""
     with in_a_terminal(there, "service.cli", "workers", "start", "--name", "ada") as terminal:
         there.wait_for(lambda: there.slots == 1, terminal.program)
         yield terminal
 
 
-def test_ctrl_c_ends_a_worker_that_a_person_has_started_and_saves_what_it_trains(home):
-    with worker_in_a_terminal(home) as terminal:
-        run = home.submit(epochs=100_000)
-        home.trains(run)
+def test_ctrl_c_ends_a_worker_that_a_person_has_started_and_saves_what_it_trains(bare):
+    with worker_in_a_terminal(bare) as terminal:
+        run = bare.submit(epochs=100_000)
+        bare.trains(run)
         terminal.press(CTRL_C)
         assert terminal.program.wait(TIMEOUT) == 0
-    assert (home.client.run(run).state, home.outcomes(run)) == ("queued", ["interrupted"])
-    assert home.client.workers()[0].state == "stopped"
+    assert (bare.client.run(run).state, bare.outcomes(run)) == ("queued", ["interrupted"])
+    assert bare.client.workers()[0].state == "stopped"
 
 
-def test_and_a_second_one_ends_it_at_once(home):
-    with worker_in_a_terminal(home) as terminal:
-        run = home.submit(epochs=100_000)
-        os.kill(home.is_saved(run), signal.SIGSTOP)
+def test_and_a_second_one_ends_it_at_once(bare):
+    with worker_in_a_terminal(bare) as terminal:
+        run = bare.submit(epochs=100_000)
+        os.kill(bare.is_saved(run), signal.SIGSTOP)
         terminal.press(CTRL_C)
         eventually_later()
         began = time.monotonic()
         terminal.press(CTRL_C)
         assert terminal.program.wait(TIMEOUT) == 0
         assert time.monotonic() - began < AT_ONCE
-    assert (home.client.run(run).state, home.outcomes(run)) == ("queued", ["interrupted"])
-    assert not any("celery" in command for command in home.processes().values())
+    assert (bare.client.run(run).state, bare.outcomes(run)) == ("queued", ["interrupted"])
+    assert not any("celery" in command for command in bare.processes().values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_worker_that_is_told_several_times_saves_all_the_same(home, number):
-    home.up(0)
-    ada = home.worker("ada")
-    run = home.submit(epochs=100_000)
-    home.trains(run)
+def test_a_worker_that_is_told_several_times_saves_all_the_same(bare, number):
+    ada = bare.worker("ada")
+    run = bare.submit(epochs=100_000)
+    bare.trains(run)
     for _ in range(5):
         ada.send_signal(number)
     assert ada.wait(TIMEOUT) == 0
-    [attempt] = home.client.attempts(run)
+    [attempt] = bare.client.attempts(run)
     assert (attempt.outcome, attempt.reason) == ("interrupted", "worker ada was told to stop")
 
 
-def test_a_worker_that_is_told_to_stop_while_its_pool_starts_ends_and_leaves_nothing(home):
-    home.up(0)
-    ada = home.start("workers", "--name", "ada", "--slots", "4")
-    eventually(lambda: any("celery" in command for command in home.processes().values()), TIMEOUT)
-    ada.terminate()
-    assert ada.wait(TIMEOUT) == 0
-    assert not any("celery" in command for command in home.processes().values())
-    assert home.client.workers()[0].state == "stopped"
+def test_a_worker_that_is_told_to_stop_while_its_pool_starts_ends_and_leaves_nothing(bare):
+    eve = bare.start("workers", "--name", "eve", "--slots", "4")
+    eventually(lambda: any("celery" in command for command in bare.processes().values()), TIMEOUT)
+    eve.terminate()
+    assert eve.wait(TIMEOUT) == 0
+    assert not any("celery" in command for command in bare.processes().values())
+    assert {worker.name: worker.state for worker in bare.client.workers()}["eve"] == "stopped"
 
 
 def test_a_worker_that_is_told_to_stop_while_the_broker_is_away_saves_and_ends(tmp_path, redis_url):

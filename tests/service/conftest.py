@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+import typer.main
 from sqlalchemy import update
 
 from service.store import history, transitions
@@ -113,3 +115,11 @@ class Yard:
 @pytest.fixture
 def yard(database: Database) -> Yard:
     return Yard(database)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_command_line() -> Iterator[None]:
+    """A program builds its command line once; a test process that calls it hundreds of times shall, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield

@@ -98,9 +98,12 @@ def test_the_front_is_that_of_plain_python(yard, runs, where, turned):
         session.rollback()
 
 
-def test_small_differences_beside_large_numbers_keep_their_digits(yard):
+@pytest.mark.parametrize("others", [[], [-1e9, 0.0, 1e9]], ids=["alone", "far from the other groups"])
+def test_small_differences_beside_large_numbers_keep_their_digits(yard, others):
     with Session(yard.database.engine) as session:
-        store(session, [{"name": "a", "loss": 1e6 + step * 1e-4} for step in range(3)])
-        [group] = statistics.groups(session, None, orders.measure("loss"), orders.keys("name"), 1)
+        steps = [{"name": "a", "loss": 1e6 + step * 1e-4} for step in range(3)]
+        store(session, steps + [{"name": f"b{number}", "loss": loss} for number, loss in enumerate(others)])
+        groups = statistics.groups(session, None, orders.measure("loss"), orders.keys("name"), 9)
         session.rollback()
+    [group] = [group for group in groups if group.key == ("a",)]
     assert group.deviation == pytest.approx(1e-4, rel=1e-4)

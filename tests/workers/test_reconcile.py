@@ -352,8 +352,9 @@ def test_a_worker_that_loses_what_others_complete_is_set_aside_unless_that_is_sw
     for _ in range(2):
         run = here.submit()
         here.lose(run, claim(here, "ada").attempt)
+        taken = claim(here, "bob")
         with here.database.write() as session:
-            transitions.finish(session, run, claim(here, "bob").attempt, Outcome.COMPLETED)
+            transitions.finish(session, run, taken.attempt, Outcome.COMPLETED)
     reconciler = Reconciler(here.database, tickets, "cleo", LEASE, suspect_after=suspect_after)
     reconciler.run()
     assert evidence(here) is None  # not yet: it looks every ten seconds
