@@ -10,8 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Double, Select, Subquery, and_, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
-from service.store.pages import Order
+from service.store.pages import Order, page
 from service.store.tables import Run
+
+LOST = 1e-6  # a variance that is less of the mean square has lost too many of its digits
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,25 @@ def groups(
     session: Session, fits: ColumnElement[bool] | None, measured: Order, by: Sequence[Order], limit: int
 ) -> list[Group]:
     """The groups with the best values, the best first; runs without the value are left out."""
+    first = page(session, fits, measured, limit=1)
+    centre = session.scalar(select(measured.value).where(*measured.there, measured.run_id.in_(first)))
+    if centre is None:
+        return []
     spread = _Spread(_values(measured, fits).subquery(), [_values(order).subquery() for order in by])
-    best = func.max if measured.descending else func.min
-    # Squares keep their digits beside the mean of their own group, which may lie far from the other values.
-    near = spread.ask(*spread.keys, spread.value, spread.mean.label("mean")).subquery()
-    *keys, value, mean = near.c
-    off = type_coerce(value, Double) - mean
+    best = (func.max if measured.descending else func.min)(spread.value)
+    off = type_coerce(spread.value, Double) - centre  # small numbers, whose squares keep their digits
     rows = session.execute(
-        select(*keys, func.count(), func.max(mean), func.avg(off * off), best(value)).group_by(*keys)
+        spread.ask(*spread.keys, func.count(), func.avg(off), func.avg(off * off), best).group_by(*spread.keys)
     )
     found = sorted(rows, key=lambda row: float(row[-1]), reverse=measured.descending)[:limit]
-    return [
-        Group(tuple(key), count, mean, _deviation(count, square), top, spread.holder(session, key, top))
-        for *key, count, mean, square, top in found
-    ]
+    told = []
+    for *key, count, mean, square, top in found:
+        middle, variance = centre + mean, square - mean * mean
+        if count > 1 and variance < LOST * square:
+            variance = spread.variance(session, key, middle)
+        deviation = math.sqrt(variance * count / (count - 1)) if count > 1 else None
+        told.append(Group(tuple(key), count, middle, deviation, top, spread.holder(session, key, top)))
+    return told
 
 
 class _Spread:
@@ -53,11 +60,6 @@ class _Spread:
         self._values, self._keys = values, keys
         self.value, self.keys = values.c.value, [key.c.value for key in keys]
 
-    @property
-    def mean(self) -> ColumnElement[float]:
-        """Of the group that a value is in."""
-        return func.avg(type_coerce(self.value, Double)).over(partition_by=self.keys)
-
     def ask(self, *columns: Any) -> Select[Any]:
         query = select(*columns).select_from(self._values)
         for key in self._keys:
@@ -66,16 +68,19 @@ class _Spread:
 
     def holder(self, session: Session, key: Sequence[Any], best: Any) -> int:
         """The oldest run of a group that has this value."""
-        alike = [
+        query = self.ask(func.min(self._values.c.run_id)).where(self.value == best, *self._alike(key))
+        return int(session.scalars(query).one())
+
+    def variance(self, session: Session, key: Sequence[Any], mean: float) -> float:
+        """That of a group's values around their mean, to all its digits."""
+        off = type_coerce(self.value, Double) - mean
+        return float(session.scalars(self.ask(func.avg(off * off)).where(*self._alike(key))).one())
+
+    def _alike(self, key: Sequence[Any]) -> list[ColumnElement[bool]]:
+        return [
             column.is_(None) if wanted is None else column == wanted
             for column, wanted in zip(self.keys, key, strict=True)
         ]
-        query = self.ask(func.min(self._values.c.run_id)).where(self.value == best, *alike)
-        return int(session.scalars(query).one())
-
-
-def _deviation(count: int, square: float) -> float | None:
-    return math.sqrt(square * count / (count - 1)) if count > 1 else None
 
 
 def _values(order: Order, fits: ColumnElement[bool] | None = None) -> Select[Any]:
