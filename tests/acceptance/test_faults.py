@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import redis
 
+from service.store.database import sqlite_module
 from tests.servers import eventually
 from tests.yard import TIMEOUT, Result, Yard, end, long_epochs, parent
 
@@ -146,6 +148,24 @@ def test_runs_survive_a_broker_of_ones_own_that_is_killed_and_comes_back_empty(r
     assert [remote_yard.outcomes(run) for run in running] == [["completed"], ["completed"]]
 
 
+def freeze(yard: Yard, pids: list[int]) -> None:
+    """Stop these processes between two transactions: while theirs was open, nobody else could write to SQLite."""
+
+    def frozen() -> bool:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with closing(sqlite_module().connect(yard.client.database.file, timeout=0, isolation_level=None)) as asking:
+            try:
+                asking.execute("BEGIN IMMEDIATE")
+            except sqlite_module().OperationalError:
+                for pid in pids:
+                    os.kill(pid, signal.SIGCONT)
+                return False
+        return True
+
+    eventually(frozen, TIMEOUT)
+
+
 def test_a_run_that_is_frozen_taken_over_and_handed_over_ends_with_the_same_bytes(yard, undisturbed):
     programs = {name: yard.worker(name, queues="moves") for name in ("ada", "bob")}
     run = yard.long_run(seed=7, queue="moves")
@@ -153,8 +173,7 @@ def test_a_run_that_is_frozen_taken_over_and_handed_over_ends_with_the_same_byte
     frozen = yard.client.run(run).worker
     [other] = set(programs) - {frozen}
     group = [programs[frozen].pid, parent(training), training]
-    for pid in group:
-        os.kill(pid, signal.SIGSTOP)
+    freeze(yard, group)
 
     eventually(lambda: yard.client.run(run).worker == other, TIMEOUT)
     taken_over_at = yard.client.run(run).epoch
