@@ -17,6 +17,7 @@ from service.spec.schema import Spec
 from service.spec.sentences import problems
 from service.wording import shown
 
+NO_FILE = "the spec"  # what errors call one that comes without a file
 SHORTEST = "version: 1, data: {source: digits}, network: [dense: {units: 64, activation: relu}]"
 
 
@@ -61,7 +62,7 @@ def validate(document: Document) -> Spec:
     if faults := _faults(spec, document):
         raise SpecError(faults, document.combination)
     if spec.name is None:
-        stem = File(document.source).stem.strip()
+        stem = File(spec.data.source if document.source == NO_FILE else document.source).stem.strip()
         object.__setattr__(spec, "name", stem[:200] if stem.isprintable() and stem else "spec")
     spec._origin = document
     return spec

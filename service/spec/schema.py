@@ -373,7 +373,9 @@ class Spec(Strict):
     version: Annotated[int, AfterValidator(_only_version_1)] = Field(
         description="the version of this format: 1", json_schema_extra={"const": VERSION}
     )
-    name: OneLine | None = Field(None, description="what the run is called; unless told, the file's name")
+    name: OneLine | None = Field(
+        None, description="what the run is called; unless told, the file's name, or without a file the data's"
+    )
     data: DataSection = Field(description="what to learn from")
     network: list[LayerChoice] = Field(
         description="the layers from input to output; the output layer may be left out, the labels decide it"

@@ -81,7 +81,7 @@ def _documents(spec: AnySpec) -> list[tuple[Document, File | None]]:
     if isinstance(spec, Spec):
         return [(spec.written(), spec._folder)]
     if isinstance(spec, Mapping):
-        return [(read(json.dumps(spec, default=str), "the spec"), None)]
+        return [(read(json.dumps(spec, default=str), reading.NO_FILE), None)]
     return [(document, File(spec).parent) for document in reading.documents(spec)]
 
 

@@ -25,12 +25,12 @@ from service.store.removal import Needed, NotEnded, ParentGone
 from service.store.suspicion import NotSetAside, UnknownWorker
 from service.store.transitions import BeingRemoved, NoSuchRun, WrongState
 from service.store.workers import NoSuchWorker
+from service.web.faults import Fault, faults_of
 from service.wording import dotted, kebab
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-MOST_SHOWN = 20  # of what is wrong with a request
 STATUSES: dict[type[TrainyardError], int] = {  # by the first that it is one of
     NoSuchRun: 404,
     NoSuchWorker: 404,
@@ -53,16 +53,6 @@ STATUSES: dict[type[TrainyardError], int] = {  # by the first that it is one of
     InputError: 400,
 }
 TITLES = {400: "The request is wrong", 409: "That cannot be done now", 503: "The yard cannot answer"}
-
-
-class Fault(BaseModel):
-    """One thing to correct."""
-
-    place: str = Field(description="where it stands: a line of the spec, an override, or a part of the request")
-    path: str = Field(description="the key, such as network[0].dense.units")
-    sentence: str = Field(description="what is wrong there, and what to do")
-    line: int | None = Field(None, description="of the spec's text, counted from 1")
-    column: int | None = None
 
 
 class Problem(BaseModel):
@@ -135,7 +125,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [_fault(found) for found in error.errors()[:MOST_SHOWN]]
+        faults = faults_of(request, error)
         detail = "; ".join(f"{fault.path}: {fault.sentence}" if fault.path else fault.sentence for fault in faults[:3])
         return problem(422, printable(detail), _type("invalid-request"), faults=faults)
 
@@ -168,12 +158,6 @@ DETAILS = {
 }
 
 
-def _fault(found: Mapping[str, Any]) -> Fault:
-    place, *path = found["loc"]
-    sentence = found["msg"].removeprefix("Value error, ")
-    return Fault(place=printable(str(place)), path=printable(dotted(path)), sentence=printable(sentence))
-
-
 REASONS = {
     400: "Something in the request is wrong; the sentence says what, and what to do.",
     401: "A token is needed, or the one that came is not valid.",
@@ -181,7 +165,7 @@ REASONS = {
     404: "There is no such thing.",
     409: "The state of things does not allow that now.",
     413: "The request is too long.",
-    422: "A part of the request is missing or not of its type.",
+    422: "A part of the request is missing, unknown or not of its type.",
     429: "Too many requests; `Retry-After` says for how many seconds to wait.",
     503: "The database, or another service that is needed, does not answer.",
 }

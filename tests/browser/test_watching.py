@@ -173,6 +173,35 @@ def test_no_page_is_wider_than_its_window(yard: Yard, url: str, page: Page, widt
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
+def test_what_says_which_is_not_cut_and_boxes_are_as_large_as_what_is_in_them(yard: Yard, url: str, page: Page):
+    asked = [(0.001, "a-name-that-is-long"), (0.002, "short")]
+    one, two = yard.completed(
+        *(
+            yard.client.submit(yard.spec(name=name, epochs=3), overrides=[f"optimizer.adam.learning_rate={rate}"]).id
+            for rate, name in asked
+        )
+    )
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(f"{url}/runs/{one.id}")
+    assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('#attempts .scroll'))")
+    assert height(page, ".log") < height(page, ".log ol") + 20
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{url}/runs")
+    assert right(page, f"tr[data-key='{one.id}'] .state") <= right(page, ".scroll")
+    page.goto(f"{url}/compare?run={one.id}&run={two.id}")
+    heads = page.locator(".beside th[scope=row]")
+    assert heads.count() > 4
+    assert all(heads.evaluate_all("heads => heads.map(head => head.scrollWidth <= head.clientWidth)"))
+
+
+def height(page: Page, selector: str) -> float:
+    return float(page.locator(selector).evaluate("box => box.getBoundingClientRect().height"))
+
+
+def right(page: Page, selector: str) -> float:
+    return float(page.locator(selector).evaluate("box => box.getBoundingClientRect().right"))
+
+
 def test_values_are_read_off_a_curve_with_the_pointer(yard: Yard, url: str, page: Page):
     [run] = yard.completed(yard.client.submit(yard.spec(name="read", epochs=5)).id)
     visit(page, f"{url}/runs/{run.id}")

@@ -88,6 +88,47 @@ def test_what_is_wrong_with_a_spec_is_told_with_its_place(api, client):
     assert client.runs() == []
 
 
+def test_a_run_without_a_name_is_called_after_its_data(api, client):
+    nameless = {key: value for key, value in spec().items() if key != "name"}
+    assert [client.run(run_id).name for run_id in submitted(api, spec=nameless)] == ["iris"]
+    body = {"submission": json.dumps({"spec": TABLE.replace("name: flowers", "")})}
+    (run_id,) = api.post("/runs/with-data", data=body, files=[("files", ("flowers.csv", FLOWERS))]).json()["runs"]
+    assert client.run(run_id).name == "flowers"
+
+
+JSON = {"Content-Type": "application/json"}
+WRONG = [
+    ("/runs", '{"spec": 5}', JSON, "spec: expected the text of a spec, or the same as an object, got 5"),
+    ("/runs", '{"spec": "a", "grid": {"seed": 5}}', JSON, 'grid: expected keys with lists of values, {"seed": [1, 2]}, '
+     'or a list of texts, ["seed=1..2"]'),
+    ("/runs", '{\n "spec": [,]}', JSON, "the body is no JSON: line 2, column 11: expecting value"),
+    ("/runs", '{"spec": "a"}', {"Content-Type": "application/x-www-form-urlencoded"},
+     "the body was not read as JSON; send it with the header `Content-Type: application/json`"),
+    ("/runs", '{"spec": "a"}', {}, "the body was not read as JSON; send it with the header "
+     "`Content-Type: application/json`"),
+    ("/runs", "", JSON, "the request has no body; send a JSON object, with the header "
+     "`Content-Type: application/json`"),
+    ("/runs", "[1]", JSON, "expected a JSON object as the body, got a list"),
+    ("/runs/cancel", '{"run": [1]}', JSON, "unknown key 'run'; did you mean 'runs'? (known: runs, where, wait)"),
+    ("/runs", '{"spec": "a", "origin": {"comit": "0a1b2c3d"}}', JSON, "origin: unknown key 'comit'; did you mean "
+     "'commit'? (known: folder, commit, branch, dirty, trainyard, python)"),
+    ("/runs/cancel?dry=1", '{"runs": [1]}', JSON, "unknown parameter 'dry'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "headers", "sentence"), WRONG)
+def test_what_is_wrong_with_a_request_is_told_in_a_sentence(api, client, path, body, headers, sentence):
+    assert problem(api.post(path, content=body, headers=headers), 422)["detail"] == sentence
+    assert client.runs() == []
+
+
+def test_what_is_wrong_with_a_submission_in_a_form_is_told_so_too(api):
+    for sent, sentence in [({"spec": 5}, "submission.spec: expected the text"), ({"sepc": "a", "spec": "a"},
+        "submission: unknown key 'sepc'; did you mean 'spec'?")]:  # fmt: skip
+        answer = api.post("/runs/with-data", data={"submission": json.dumps(sent)}, files=[("files", ("a.csv", b""))])
+        assert problem(answer, 400)["detail"].startswith(sentence)
+
+
 def test_a_spec_from_elsewhere_reads_no_file_of_this_machine(api, client, tmp_path):
     (tmp_path / "secret.csv").write_text("a,b\n1,2\n")
     for source in (str(tmp_path / "secret.csv"), "../secret.csv", "/etc/passwd", "~/x.csv", "iri"):

@@ -202,6 +202,8 @@ def test_columns_are_the_values_of_fields(api):
         ("/runs/1/evaluation?split=tset", 400, "input-error", "did you mean 'test'?"),
         (f"/runs/{2**31}", 422, "invalid-request", "run: "),
         ("/runs?limit=0", 422, "invalid-request", "limit: "),
+        ("/runs?wehre=x", 422, "invalid-request", "unknown parameter 'wehre'; did you mean 'where'?"),
+        ("/runs/1?limit=2", 422, "invalid-request", "unknown parameter 'limit'"),
         ("/runs?specs=true&columns=id", 400, "input-error", "one or the other"),
         ("/runs/1/replays/5", 409, "wrong-state", "run 5 is queued"),
         ("/ended?since=2026-11-25T08:30:00", 400, "no-moment", "is no moment with a zone"),

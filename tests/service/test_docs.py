@@ -243,6 +243,12 @@ def test_every_command_is_in_the_reference_with_an_example(command):
         assert f"```sh\n{command}" in section.partition("\n## ")[0]
 
 
+def test_every_command_is_in_the_table_of_the_readme():
+    table = (PROJECT / "README.md").read_text(encoding="utf-8").partition("## The commands")[2].partition("\n## ")[0]
+    named = {word for code in re.findall(r"`([^`]+)`", table) for word in code.split()}
+    assert {command.split()[-1] for command in every_command()} - named == set()
+
+
 @pytest.mark.parametrize("file", WRITTEN, ids=name)
 def test_every_make_target_named_exists(file):
     targets = set(re.findall(r"^([\w-]+):", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 
 import httpx
@@ -11,6 +13,7 @@ import pytest
 
 from service.client import Client
 from service.settings import Settings
+from service.store.tables import Run
 from tests.web import served
 from tests.yard import Yard, settled
 
@@ -31,7 +34,7 @@ def browser(home: Yard) -> Iterator[httpx.Client]:
 
 def text(page: str) -> str:
     """What a person reads, spaces made one."""
-    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    return " ".join(re.sub(r"<[^>]*>", " ", page.replace("<wbr>", "")).split())
 
 
 class Outline(HTMLParser):
@@ -84,6 +87,28 @@ def test_the_overview_says_what_trains_what_waits_and_what_failed_why(browser: h
     assert "completed today 1 failed today 1 cancelled today 1" in page
     assert "Run 2 flowers" in page
     assert "diverged in epoch 1" in page
+
+
+def test_what_ended_today_is_counted_as_the_list_behind_it_shows(home: Yard, browser: httpx.Client):
+    with home.client.database.write() as session:
+        run = session.get_one(Run, 3)
+        ended, run.finished = run.finished, run.finished - timedelta(days=2)
+    try:
+        page = browser.get("/").text
+        tiles = re.findall(r'href="([^"]*)">(completed|failed|cancelled) today</a></dt><dd>(\d+)<', page)
+        assert [number for _, _, number in tiles] == ["1", "1", "0"]
+        for address, _, number in tiles:
+            listed = browser.get(unescape(address)).text
+            assert "there is no" not in listed
+            assert len(re.findall(r'<tr data-key="\d+"', listed)) == int(number)
+    finally:
+        with home.client.database.write() as session:
+            session.get_one(Run, 3).finished = ended
+
+
+def test_a_tile_says_that_it_is_a_rate(browser: httpx.Client):
+    assert "samples a second" in text(browser.get("/").text)
+    assert "samples a second" in text(browser.get("/runs/1").text)
 
 
 def test_the_table_takes_the_expressions_of_the_command_line(browser: httpx.Client):

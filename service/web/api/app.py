@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 
 from service.client import Client
 from service.live import Live
 from service.web.access import COOKIE
 from service.web.api import acting, events, moving, runs, submitting, tokens, workers, yard
-from service.web.problems import Fault, Problem, add_handlers
+from service.web.faults import Fault, only_known_parameters
+from service.web.problems import Problem, add_handlers
 
 PREFIX = "/api/v1"
 DESCRIPTION = """
@@ -37,7 +38,7 @@ def api_app(
     called whenever those who follow the events are about to hear of something."""
     app = FastAPI(
         title="Trainyard", version=version("trainyard"), description=DESCRIPTION, docs_url=None, redoc_url=None,
-        openapi_url="/openapi.json",
+        openapi_url="/openapi.json", dependencies=[Depends(only_known_parameters)],
     )  # fmt: skip
     add_handlers(app)
     for part in (runs, submitting, acting, moving, workers, yard, tokens):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Header, Request, Response, UploadFile
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 from sqlalchemy.orm import Session
 
 from service.batch import Beside
@@ -23,9 +23,10 @@ from service.web.access import caller_of, needs
 from service.web.api import models
 from service.web.api.models import Model
 from service.web.api.shared import LONGEST_SENT, RunPath
+from service.web.faults import fault
 from service.web.problems import answers
+from service.wording import shown
 
-SOURCE = "the spec"  # what errors call the text
 MOST_RUNS = 10_000  # that one request makes
 MOST_FILES = 10
 Override = Annotated[str, Field(max_length=LONGEST_SENT)]
@@ -53,10 +54,28 @@ train: {epochs: 5}
 """
 
 
+def _text_or_object(spec: Any) -> Any:
+    """Told here, for of a choice of types Pydantic tells what is wrong with each of them."""
+    if not isinstance(spec, str | dict):
+        raise ValueError(f"expected the text of a spec, or the same as an object, got {shown(spec)}")
+    return spec
+
+
+def _lists_or_texts(grid: Any) -> Any:
+    whole = (
+        all(isinstance(values, list) for values in grid.values())
+        if isinstance(grid, dict)
+        else (isinstance(grid, list) and all(isinstance(axis, str) for axis in grid))
+    )
+    if not whole:
+        raise ValueError('expected keys with lists of values, {"seed": [1, 2]}, or a list of texts, ["seed=1..2"]')
+    return grid
+
+
 class Checking(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    spec: str | dict[str, JsonValue] = Field(
+    spec: Annotated[str | dict[str, JsonValue], BeforeValidator(_text_or_object)] = Field(
         description="the spec: its text, YAML or JSON, or the same as an object", examples=[EXAMPLE]
     )
     overrides: Overrides = []
@@ -78,7 +97,7 @@ class Origin(BaseModel):
 class Submission(Checking):
     """One spec, or as a text several, divided by ---."""
 
-    grid: dict[Override, list[JsonValue]] | list[Override] = Field(
+    grid: Annotated[dict[Override, list[JsonValue]] | list[Override], BeforeValidator(_lists_or_texts)] = Field(
         default=[],
         description="a run for every combination of these values of keys",
         examples=[{"seed": [1, 2, 3]}, ["seed=1..3"]],
@@ -132,9 +151,9 @@ def _add_submit(api: APIRouter, client: Client) -> None:
     def check(asked: Checking) -> dict[str, Any]:
         """What a submit would make of a spec: layers, shapes, parameters, memory."""
         from service.datasets.sent import load_sent
-        from service.spec import parse
+        from service.spec import NO_FILE, parse
 
-        report = client.check(parse(_text(asked.spec), SOURCE, asked.overrides), data=load_sent)
+        report = client.check(parse(_text(asked.spec), NO_FILE, asked.overrides), data=load_sent)
         return dict(jsonable(report.document()))
 
     @api.post(
@@ -205,9 +224,9 @@ def _submit(
     client: Client, asked: Submission, beside: Beside | None, folder: Path | None = None, files: Sequence[str] = ()
 ) -> dict[str, Any]:
     from service.datasets.sent import load_sent
-    from service.spec import Specs
+    from service.spec import NO_FILE, Specs
 
-    specs = Specs.of_text(_text(asked.spec), SOURCE, asked.overrides, asked.grid, folder)
+    specs = Specs.of_text(_text(asked.spec), NO_FILE, asked.overrides, asked.grid, folder)
     if len(specs) > MOST_RUNS:
         raise TooManyRuns(len(specs))
     noting, notes = client.noting()
@@ -223,8 +242,8 @@ def _submission(text: str) -> Submission:
         return Submission.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, ("submission", *first["loc"])))
-        raise InputError(f"{place}: {first['msg']}") from None
+        found = fault({**first, "loc": ("submission", *first["loc"])}, Submission)
+        raise InputError(f"{'.'.join(filter(None, (found.place, found.path)))}: {found.sentence}") from None
 
 
 def _keep(file: UploadFile, folder: Path) -> str:
