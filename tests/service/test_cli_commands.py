@@ -320,7 +320,11 @@ def test_columns_are_chosen_and_printed_as_a_table_as_json_and_as_csv(cli):
         (["edit", "--note", "x"], "say which runs: their numbers, or --where with an expression, not both"),
         (["edit", "99", "--note", "x"], "there is no run 99"),
         (["edit", "1", "--tag", "no spaces"], "tag 'no spaces': use 1 to 64 letters"),
-        (["edit", "1", "--name", "two\nlines"], "a name has 1 to 200 characters, all on one line"),
+        (["edit", "1", "--name", " "], "a name has 1 to 200 characters, all on one line"),
+        (["edit", "1", "--name", "two\nlines"], r"a name may hold no character such as \n, which cannot be shown"),
+        (["edit", "1", "--name", "\x1b[2J"], r"a name may hold no character such as \x1b, which cannot be shown"),
+        (["edit", "1", "--note", "a\x1b[2J"], r"a note may hold no control character such as \x1b"),
+        (["edit", "1", "--parent", "cloned_from=999"], "cloned_from=999: there is no run 999"),
         (
             ["edit", "1", "--parent", "clone=3"],
             "there is no kind of parent 'clone' (known: cloned_from,",
