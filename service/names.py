@@ -31,7 +31,7 @@ def check_line(what: str, text: str) -> None:
 
 
 def check_text(what: str, text: str) -> None:
-    """Notes and other long texts: no control characters but tabs and the ends of lines, and what a database can hold."""
+    """Notes and other long texts: no control characters but tabs and ends of lines, and what a database can hold."""
     import re
 
     if found := re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]", text):
