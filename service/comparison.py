@@ -176,7 +176,7 @@ def _facts(run: RunRecord) -> dict[str, Any]:
         "note": run.note,
         "dataset": run.dataset_sha256,
         "attempts": run.attempt,
-        "epochs": run.epoch,
+        "epochs done": run.epoch,  # train.epochs is what was asked for
         "cloned from": run.cloned_from,
         "fine-tuned from": run.fine_tuned_from,
         "replay of": run.replay_of,

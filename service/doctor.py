@@ -123,8 +123,9 @@ def _sqlite(client: Client) -> Finding:
 
 def _database(client: Client) -> Finding:
     shown = without_secrets(client.settings.database)
-    runs = sum(client.counts().values())
-    return Finding(OK, "database", f"{shown}, schema {client.database.schema()}, {runs} runs")
+    number = sum(client.counts().values())
+    runs = f"{number:,} {'run' if number == 1 else 'runs'}"
+    return Finding(OK, "database", f"{shown}, schema {client.database.schema()}, {runs}")
 
 
 def _broker(client: Client) -> Finding:

@@ -70,10 +70,12 @@ def check(policy: Policy) -> None:
     try:
         nn.direction(policy.by)
     except KeyError:
+        from service.expressions.fields import metric_names
+        from service.wording import did_you_mean
+
         known = ", ".join(["loss", *nn.METRICS])
-        raise InputError(
-            f"there is no metric '{policy.by}': use one of {known}, with val_ or test_ before it"
-        ) from None
+        near = did_you_mean(policy.by, metric_names()) or f": use one of {known}, with val_ or test_ before it"
+        raise InputError(f"there is no metric '{policy.by}'{near}") from None
 
 
 def plan(session: Session, policy: Policy) -> Pruned:

@@ -23,7 +23,8 @@ GRADIENT_ROWS = 512  # of the training split; a second or less, in the memory of
 
 @dataclass(frozen=True)
 class Spread:
-    """How the finite values of an array lie between `low` and `high`, in equal bins.
+    """How the finite values of an array lie between `low` and `high`, the smallest and the largest, in equal bins; in a
+    single one if they are all the same. Without any of them `low` and `high` are NaN.
 
     `zeros` is how many are exactly 0, `strange` how many are no finite number.
     """
@@ -57,10 +58,11 @@ def spread(name: str, values: Array) -> Spread:
     """Counted in float64: of gradients that are all but 0, float32 could not make 40 bins."""
     finite = values[np.isfinite(values)].astype(np.float64)
     strange, zeros = values.size - finite.size, int(np.count_nonzero(finite == 0))
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if (high - low) / BINS <= np.spacing(max(abs(low), abs(high))):  # all the same
-        low, high = low - 0.5, high + 0.5
-    counts, _ = np.histogram(finite, BINS, (low, high))
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
+    if (high - low) / BINS > np.spacing(max(abs(low), abs(high))):
+        counts, _ = np.histogram(finite, BINS, (low, high))
+    else:  # all the same
+        counts = np.array([finite.size])
     mean, deviation = (float(finite.mean()), float(finite.std())) if finite.size else (math.nan, math.nan)
     return Spread(name, values.shape, low, high, mean, deviation, tuple(map(int, counts)), zeros, strange)
 

@@ -69,7 +69,8 @@ class Keeper:
         self._checkpoint: Callable[[], bytes] | None = None  # left, but not staged yet
         self._exceeded = exceeded
         self._log = log or RunLog(claim.run_id)
-        self._checkpoints = deque([] if claim.checkpoint_id is None else [claim.checkpoint_id])  # the oldest first
+        there = claim.previous_checkpoint_id, claim.checkpoint_id
+        self._checkpoints = deque(blob_id for blob_id in there if blob_id is not None)  # the oldest first
         self._closing = False
         self._renewed = time.monotonic()
         self._thread = threading.Thread(target=self._keep, name=f"keeper of run {claim.run_id}", daemon=True)

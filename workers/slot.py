@@ -286,15 +286,19 @@ class Attempt:
         self.log.say(f"{outcome}{f': {why}' if why else ''}", Level.ERROR if error else Level.INFO)
         lines = self.log.take()
 
-        def finish() -> None:
+        def finish() -> list[int]:
             with database.write() as session:
-                transitions.finish(
+                return transitions.finish(
                     session, run_id, attempt, outcome, error=error, reason=reason, weights=kept, lines=lines
                 )
 
-        _patiently(finish)
+        given_up = _patiently(finish)
         metrics.ATTEMPTS.labels(outcome=outcome).inc()
         log.info("run %d: %s%s", self.claim.run_id, outcome, f": {error}" if error else "")
+        try:
+            blobs.remove_all(database, given_up)
+        except Unreachable as unreachable:
+            log.warning("%s; the reconciler removes the checkpoints of run %d later", unreachable, run_id)
 
 
 def _assembled(made: Assembly, state: nn.State) -> str:

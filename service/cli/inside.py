@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.spreads import Spread
 
 WIDTH = 80  # columns of a terminal
+BARS = 20  # of a histogram, which has one of them if all values are the same
 FIGURE = 10  # columns of the longest number, such as -1.234e-05
 
 
@@ -61,7 +62,7 @@ def _show(spreads: Iterable[Spread]) -> None:
         print(f"\n{shortened(spread.name, WIDTH - len(shape) - 2)}  {shape}")
         low, high = f"{number(spread.low):>{FIGURE}}", f"{number(spread.high):<{FIGURE}}"
         words = f"mean {number(spread.mean)}, deviation {number(spread.deviation)}"
-        print(f"{low} {bars(spread.counts)} {high} {words}")
+        print(f"{low} {bars(spread.counts, BARS):^{BARS}} {high} {words}")
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -25,6 +25,7 @@ WhereOption = Annotated[
         metavar="EXPR", help="Only runs that this expression fits, as in \"val_accuracy > 0.9 and tag = 'base'\"."
     ),
 ]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV for scripts and tables.")]
 LimitOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")]
 
 
@@ -47,23 +48,20 @@ def list_runs(
     ] = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV for scripts and tables.")] = False,
+    csv: CsvOption = False,
 ) -> None:
     """List runs, the newest first. BEST is of the metric that early stopping watches, or else of the first asked for:
     on test, if the run has ended and kept rows for it, else on validation.
 
     Example: trainyard runs list --where "state = completed" --sort "best(val_loss)" --columns "id, optimizer, val_loss"
     """
-    if json and csv:
-        from service.errors import InputError
-
-        raise InputError("--json or --csv, not both")
+    _check_format(json, csv)
     client = context.client()
     found = client.runs(where, sort=sort, after=after, limit=limit + 1)
     more, found = len(found) > limit, found[:limit]
     if columns is not None or csv:
-        rows = client.values([run.id for run in found], columns or CSV_COLUMNS)
-        _print_values(rows, json=json, as_csv=csv)
+        fields = CSV_COLUMNS if columns is None else columns
+        _print_values(client.values([run.id for run in found], fields), fields, json=json, as_csv=csv)
     elif json:
         print_json([run.json() for run in found])
     else:
@@ -72,6 +70,13 @@ def list_runs(
         hint(f"there are more: --after {found[-1].id}, or --limit")
     if not found and not json:
         hint("no run fits" if where or after else "no run yet; `trainyard submit SPEC` queues one")
+
+
+def _check_format(json: bool, csv: bool) -> None:
+    if json and csv:
+        from service.errors import InputError
+
+        raise InputError("--json or --csv, not both")
 
 
 CSV_COLUMNS = "id, name, state, queue, priority, attempts, epoch, epochs, created, started, finished, worker, error"
@@ -93,18 +98,26 @@ def _row(run: RunRecord) -> tuple[Any, ...]:
     )
 
 
-def _print_values(rows: Sequence[Mapping[str, Any]], *, json: bool, as_csv: bool) -> None:
-    from service.store.records import jsonable
-
+def _print_values(rows: Sequence[Mapping[str, Any]], fields: str, *, json: bool, as_csv: bool) -> None:
     if json:
+        from service.store.records import jsonable
+
         print_json(jsonable(list(rows)))
-    elif as_csv and rows:
-        out = csv.writer(sys.stdout, lineterminator="\n")
-        out.writerow(rows[0])
-        out.writerows(jsonable([_joined(value) for value in row.values()]) for row in rows)
+    elif as_csv:
+        from service.expressions import parse_fields
+
+        _print_csv(parse_fields(fields, tags=True), (row.values() for row in rows))
     elif rows:
         head = [f">{name}" if _is_number(rows, name) else name for name in rows[0]]
         print_table(head, ([_shown(value, name) for name, value in row.items()] for row in rows))
+
+
+def _print_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    from service.store.records import jsonable
+
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(header)
+    out.writerows(jsonable([_joined(value) for value in row]) for row in rows)
 
 
 def _is_number(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
@@ -148,9 +161,9 @@ def best(metric: MetricOption, where: WhereOption = None, limit: LimitOption = 5
         return
     rows = ((run.id, shortened(run.name, 16), run.state, *_at_best(run, metric), lasted(run)) for run in found)
     print_table([">RUN", "NAME", "STATE", f">{metric}", ">AT EPOCH", ">TIME"], rows)
-    if found:
+    if len(found) > 1:
         hint(f"what makes them differ: trainyard runs compare {' '.join(str(run.id) for run in found)}")
-    else:
+    if not found:
         hint(f"no run that fits has {metric}")
 
 
@@ -165,6 +178,7 @@ def stats(
     where: WhereOption = None,
     limit: LimitOption = 20,
     json: JsonOption = False,
+    csv: CsvOption = False,
 ) -> None:
     """Group runs that are alike in some fields, and tell how a metric is spread over each group.
 
@@ -173,10 +187,14 @@ def stats(
     from service.expressions import parse_fields
     from service.store.records import jsonable
 
+    _check_format(json, csv)
     found = context.client().stats(metric, by, where, limit=limit)
     names = list(parse_fields(by))
+    rest = ("count", "mean", "deviation", "best", "run_id")
+    if csv:
+        _print_csv([*names, *rest], ((*group.key, *(getattr(group, name) for name in rest)) for group in found))
+        return
     if json:
-        rest = ("count", "mean", "deviation", "best", "run_id")
         print_json(
             [
                 {"group": dict(zip(names, jsonable(list(group.key)), strict=True))}

@@ -13,7 +13,7 @@ from service.cli.edge import ignore_interrupts
 from service.cli.output import hint, print_json
 
 if TYPE_CHECKING:
-    from service.store.records import LogRecord
+    from service.store.records import LogRecord, RunRecord
 
 MOST = 2**31 - 1
 
@@ -41,7 +41,7 @@ def logs(
     before = _print(lines, None, json=json)
     if not follow:
         if before is None and tail != 0:
-            hint(f"run {run} has no log yet, or an earlier version trained it; `trainyard runs why {run}` says more")
+            hint(_why_none(client.run(run)))
         return
     if before is None and tail == 0 and (last := client.log_tail(run, 1, attempt=attempt)):
         before = last[0]
@@ -51,6 +51,12 @@ def logs(
     except KeyboardInterrupt:
         ignore_interrupts()
         raise typer.Exit(130) from None
+
+
+def _why_none(run: RunRecord) -> str:
+    if run.attempt == 0:
+        return f"run {run.id} is {run.state} and has no log yet; `trainyard runs why {run.id}` says more"
+    return f"run {run.id} has no log yet, or an earlier version trained it; `trainyard runs why {run.id}` says more"
 
 
 def _print(lines: Iterable[LogRecord], before: LogRecord | None, *, json: bool) -> LogRecord | None:

@@ -1,8 +1,10 @@
-"""Following a run in the terminal: a bar by epoch, or a line an epoch where there is no terminal."""
+"""Following a run in the terminal: a bar by epoch, or lines where there is no terminal."""
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from service.display import duration, judged_by, number, thousands
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from service.client import Client
     from service.store.records import RunRecord
 
+LINE_SECONDS = 1.0  # between two lines
 SHORT = {"accuracy": "acc"}
 
 
@@ -21,13 +24,15 @@ def follow(client: Client, run_id: int) -> RunRecord:
 
 
 def _lines(client: Client, run_id: int) -> RunRecord:
-    """A line for each epoch, complete also when many end between two looks."""
-    shown = 0
+    """A line for an epoch, and at most one a second; the last epoch is always told."""
+    shown, told = 0, -math.inf
     for run in client.watch(run_id):
-        for epoch in client.history(run_id, after_epoch=shown) if run.epoch > shown else ():
-            values = " ".join(f"{name} {number(epoch[name])}" for name in _shown(run) if name in epoch)
-            print(f"epoch {epoch['epoch']}/{run.epochs} {values}", file=sys.stderr)
-            shown = epoch["epoch"]
+        due = time.monotonic() - told >= LINE_SECONDS or run.state != "running"
+        if run.epoch > shown and due and (epochs := client.history(run_id, after_epoch=run.epoch - 1)):
+            last = epochs[-1]
+            values = " ".join(f"{name} {number(last[name])}" for name in _shown(run) if name in last)
+            print(f"epoch {last['epoch']}/{run.epochs} {values}", file=sys.stderr)
+            shown, told = last["epoch"], time.monotonic()
         if run.state == "paused":
             print(client.why(run_id), file=sys.stderr)
     return run

@@ -27,7 +27,13 @@ def add_commands(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def remove(runs: SomeRuns = None, where: WhereOption = None, yes: YesOption = False, json: JsonOption = False) -> None:
+def remove(
+    runs: SomeRuns = None,
+    where: WhereOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
     """Remove runs that have ended, for ever: metrics, weights, checkpoints, all that is theirs. Asks before.
 
     Example: trainyard runs remove --where "state = failed and finished < '30 days ago'" --yes
@@ -43,20 +49,22 @@ def remove(runs: SomeRuns = None, where: WhereOption = None, yes: YesOption = Fa
             client.remove(runs or [], dry_run=dry_run) if where is None else client.remove_all(where, dry_run=dry_run)
         )
 
-    if not yes and (found := ask(dry_run=True)).runs:
+    if not yes and not dry_run and (found := ask(dry_run=True)).runs:
         _confirm(f"remove {_counted(found.runs)} for ever, with {size(found.bytes)} of weights and checkpoints?")
-    removed = ask(dry_run=False)
+    removed = ask(dry_run)
     if json:
         from dataclasses import asdict
 
-        print_json(asdict(removed))
+        print_json(asdict(removed) | ({"points": None} if dry_run else {}))  # they are not counted before
     else:
-        points = f"{removed.points:,} points of metrics"
-        print(f"{_counted(removed.runs)} removed, with {points} and {size(removed.bytes)} of weights and checkpoints")
+        verb = "would be removed" if dry_run else "removed"
+        points = "all their metrics" if dry_run else f"{removed.points:,} points of metrics"
+        print(f"{_counted(removed.runs)} {verb}, with {points} and {size(removed.bytes)} of weights and checkpoints")
     if removed.left:
         why = "not ended yet, or needed by a run that begins with its weights"
         hint(f"not removed, though the expression fits: {_counted(removed.left)}, {why}")
-    _tell_spare(client)
+    if not dry_run:
+        _tell_spare(client)
 
 
 def prune(

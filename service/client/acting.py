@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from service.client.connection import Connection
 from service.client.expressions import condition_of
 from service.errors import InputError
 from service.following import POLL_SECONDS
-from service.names import check_name
+from service.names import check_line, check_name, check_text
 from service.person import who
 from service.store import edits, history, pages, transitions
 from service.store.edits import Changes, WrongChange
@@ -149,11 +150,23 @@ def _check_changes(changes: Changes) -> None:
     if unknown := set(changes.parents) - set(edits.PARENTS):
         raise InputError(f"there is no kind of parent '{min(unknown)}' (known: {', '.join(edits.PARENTS)})")
     for tag in changes.tag:
-        try:
+        with _about("tag"):
             check_name("tag", tag)
-        except InputError as error:
-            raise WrongChange("tag", str(error)) from None
-    if changes.name is not None and not (0 < len(changes.name.strip()) <= 200 and changes.name.isprintable()):
-        raise WrongChange("name", "a name has 1 to 200 characters, all on one line")
-    if changes.note is not None and ("\0" in changes.note or len(changes.note) > LONGEST_NOTE):
-        raise WrongChange("note", f"a note has at most {LONGEST_NOTE:,} characters, and none of them is NUL")
+    if changes.name is not None:
+        with _about("name"):
+            check_line("a name", changes.name)
+        if not 0 < len(changes.name.strip()) <= 200:
+            raise WrongChange("name", "a name has 1 to 200 characters, all on one line")
+    if changes.note is not None:
+        with _about("note"):
+            check_text("a note", changes.note)
+        if len(changes.note) > LONGEST_NOTE:
+            raise WrongChange("note", f"a note has at most {LONGEST_NOTE:,} characters")
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise WrongChange(field, str(error)) from None

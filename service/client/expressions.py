@@ -41,7 +41,11 @@ def best_of(metric: str) -> str:
     from service.expressions import parse_fields
     from service.expressions.tree import Metric
 
-    if parse_fields(metric) != {metric: Metric(metric)}:
+    found = parse_fields(metric)
+    if found != {metric: Metric(metric)}:
+        match list(found.values()):
+            case [Metric(name, "best")]:
+                raise InputError(f"'{metric}': leave out best(), for the best value is meant anyway; write {name}")
         raise InputError(f"'{metric}' is not the name of a metric, such as val_accuracy")
     return f"best({metric})"
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, RootModel
 
 from service.errors import InputError
-from service.names import check_name
+from service.names import check_line, check_name, check_text
 from service.store.copies import Copy, Curves
 from service.store.edits import PARENTS
 from service.store.logs import LONGEST as LONGEST_LINE
@@ -22,7 +22,6 @@ from service.store.tables import State
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 LONGEST_TEXT = 100_000  # characters of a note or an error
 MOST = 2**31 - 1  # what an INTEGER of PostgreSQL holds
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # all but tab and the ends of lines
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -50,15 +49,26 @@ def _storable(value: Any) -> Any:
 
 def _harmless(value: Any) -> Any:
     """The value, if none of its texts can do more to a terminal than fill it."""
-    if any(isinstance(leaf, str) and _CONTROL.search(leaf) for leaf in _leaves(value)):
-        raise ValueError("a text holds a control character")
+    with _refused():
+        for leaf in _leaves(value):
+            if isinstance(leaf, str):
+                check_text("a text", leaf)
     return value
 
 
 def _one_line(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("a name has a character that cannot be shown")
+    with _refused():
+        check_line("a line", value)
     return value
+
+
+@contextmanager
+def _refused() -> Iterator[None]:
+    """What people may not type either, as the error that Pydantic takes for one of the document."""
+    try:
+        yield
+    except InputError as error:
+        raise ValueError(str(error)) from None
 
 
 def _moment(value: datetime) -> datetime:
@@ -68,10 +78,8 @@ def _moment(value: datetime) -> datetime:
 
 
 def _name(value: str) -> str:
-    try:
+    with _refused():
         check_name("name", value)
-    except InputError as error:
-        raise ValueError(str(error)) from None
     return value
 
 

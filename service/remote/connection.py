@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -151,7 +152,7 @@ class RemoteConnection(Client):
             except httpx.HTTPError as error:
                 refused = isinstance(error, httpx.ConnectError)  # the yard has not seen it
                 if not (may_repeat or (refused and pauses)):
-                    raise YardAway(self.url, str(error) or type(error).__name__) from None
+                    raise YardAway(self.url, _reason(error)) from None
                 time.sleep(pauses.pop(0))
                 continue
             if answer.status_code in AGAIN and pauses and (may_repeat or answer.status_code == 429):
@@ -186,6 +187,11 @@ def remade(kind: str | None, sentence: str, unknown: type[E]) -> E:
     error = found.__new__(found)
     Exception.__init__(error, sentence)
     return error
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without its number for it."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def _is_page(answer: httpx.Response) -> bool:

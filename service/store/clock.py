@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Dialect, Double, type_coerce
+from sqlalchemy import ColumnElement, Dialect, Double, literal, type_coerce
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql import visitors
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
+
+Element = TypeVar("Element", bound=ColumnElement[Any])
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -44,3 +47,13 @@ def _now_postgresql(element: now, compiler: Any, **_: Any) -> str:
 def after(seconds: float | ColumnElement[float]) -> ColumnElement[datetime]:
     """The moment so many seconds from now (negative: ago)."""
     return type_coerce(type_coerce(now(), Double) + seconds, Timestamp)
+
+
+def stopped(element: Element, moment: datetime) -> Element:
+    """The element with the clock at this moment, so that several statements mean the same."""
+
+    def fixed(element: Any, **_: Any) -> Any:
+        return literal(moment, Timestamp()) if isinstance(element, now) else None
+
+    replaced: Element = visitors.replacement_traverse(element, {}, fixed)
+    return replaced

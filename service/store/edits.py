@@ -36,7 +36,13 @@ class Changes:
 
 
 def edit(session: Session, run_ids: Sequence[int], changes: Changes, who: str) -> list[int]:
-    """Change these runs; returns those of which anything changed. Raises NoSuchRun, and then changes none."""
+    """Change these runs; returns those of which anything changed.
+
+    Raises NoSuchRun, or WrongChange for a parent that cannot be one, and then changes none.
+    """
+    for kind, parent in changes.parents.items():
+        if parent is not None:
+            _check_parent(session, run_ids, kind, parent)
     return [run_id for run_id in run_ids if _edit(session, run_id, changes, who)]
 
 
@@ -53,6 +59,29 @@ def _edit(session: Session, run_id: int, changes: Changes, who: str) -> bool:
     found += _retag(session, run_id, changes)
     session.add_all(Edit(run_id=run_id, who=who, what=what, before=old, after=new) for what, old, new in found)
     return bool(found)
+
+
+def _check_parent(session: Session, run_ids: Sequence[int], kind: str, parent: int) -> None:
+    """A run that has it as a parent already keeps it, even if the parent was removed."""
+    has = set(session.scalars(select(Run.id).where(Run.id.in_(run_ids), getattr(Run, kind) == parent)))
+    if not (new := [run_id for run_id in run_ids if run_id not in has]):
+        return
+    if session.get(Run, parent) is None:
+        raise WrongChange("parents", f"{kind}={parent}: there is no run {parent}")
+    if parent in new:
+        raise WrongChange("parents", f"{kind}={parent}: a run cannot come from itself")
+    if circles := _ancestors(session, parent).intersection(new):
+        raise WrongChange("parents", f"{kind}={parent}: run {parent} comes itself from run {min(circles)}")
+
+
+def _ancestors(session: Session, run_id: int) -> set[int]:
+    """The runs that it came from, by any kind of parent, and those that they came from."""
+    found, last = set[int](), {run_id}
+    while last:
+        rows = session.execute(select(*(getattr(Run, kind) for kind in PARENTS)).where(Run.id.in_(last)))
+        last = {parent for row in rows for parent in row if parent is not None} - found
+        found |= last
+    return found
 
 
 def _set(run: Run, what: str, value: str | int | None) -> tuple[str, str | None, str | None]:

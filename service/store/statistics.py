@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Double, Select, Subquery, and_, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
+from service.store.clock import now, stopped
 from service.store.pages import Order, page
 from service.store.tables import Run
 
@@ -32,6 +33,9 @@ def groups(
     session: Session, fits: ColumnElement[bool] | None, measured: Order, by: Sequence[Order], limit: int
 ) -> list[Group]:
     """The groups with the best values, the best first; runs without the value are left out."""
+    moment = session.scalars(select(now())).one()  # the duration of a run that trains grows from statement to statement
+    fits = None if fits is None else stopped(fits, moment)
+    measured, *by = (replace(order, value=stopped(order.value, moment)) for order in (measured, *by))
     first = page(session, fits, measured, limit=1)
     centre = session.scalar(select(measured.value).where(*measured.there, measured.run_id.in_(first)))
     if centre is None:

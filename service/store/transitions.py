@@ -90,6 +90,7 @@ class Claim:
     dataset_sha256: str
     checkpoint_id: int | None
     epoch: int
+    previous_checkpoint_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def claim(
             started=func.coalesce(Run.started, now()),
             error=None,
         )
-        .returning(Run.id, Run.attempt, Run.dataset_sha256, Run.checkpoint_id, Run.epoch)
+        .returning(Run.id, Run.attempt, Run.dataset_sha256, Run.checkpoint_id, Run.epoch, Run.previous_checkpoint_id)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if row is None:
@@ -155,7 +156,9 @@ def claim(
     attempt = {"run_id": row.id, "number": row.attempt, "worker": worker, "pid": pid, "environment": dict(environment)}
     session.execute(insert(Attempt).values(attempt))
     spec = session.scalars(select(Spec.document).where(Spec.run_id == row.id)).one()
-    return Claim(row.id, row.attempt, spec, row.dataset_sha256, row.checkpoint_id, row.epoch)
+    return Claim(
+        row.id, row.attempt, spec, row.dataset_sha256, row.checkpoint_id, row.epoch, row.previous_checkpoint_id
+    )
 
 
 def equip(session: Session, claim: Claim, environment: Mapping[str, Any]) -> None:
@@ -246,8 +249,9 @@ def finish(
     reason: str | None = None,
     weights: WeightsKept | None = None,
     lines: Sequence[Line] = (),
-) -> None:
-    """End the run as completed, failed or cancelled, and point at the weights that it leaves.
+) -> list[int]:
+    """End the run as completed, failed or cancelled, and point at the weights that it leaves; returns the blobs that
+    it points at no more, for the caller to remove.
 
     `reason` is told of the attempt alone: why a completed run ended before its last epoch. `lines`: the last of its
     log.
@@ -258,14 +262,18 @@ def finish(
     }  # fmt: skip
     if outcome is Outcome.COMPLETED:
         values["checkpoint_id"] = None  # the weights stay; the optimizer's state is of no more use
+    given_up = [getattr(Run, name) for name in ("checkpoint_id", "previous_checkpoint_id") if name in values]
+    before = session.execute(select(*given_up).where(Run.id == run_id)).one_or_none()
     if weights is not None:
         values |= asdict(weights)
     if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is not None:
         _end_attempt(session, run_id, attempt, outcome, error or reason)
         logs.store(session, run_id, attempt, lines)
         notices.add(session, [run_id])
-    elif not _ended_so(session, run_id, attempt, outcome):
+        return [blob_id for blob_id in before or () if blob_id is not None]
+    if not _ended_so(session, run_id, attempt, outcome):
         raise LeaseLost(run_id, attempt)
+    return []
 
 
 def _ended_so(session: Session, run_id: int, attempt: int, *outcomes: Outcome) -> bool:

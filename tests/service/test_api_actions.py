@@ -245,6 +245,9 @@ def test_runs_are_edited_cloned_and_removed(api, client):
     (run,) = submitted(api)
     assert api.patch("/runs", json={"runs": [run], "note": "good", "tag": ["best"]}).json() == {"runs": [run]}
     assert client.run(run).note == "good"
+    [wrong] = problem(api.patch("/runs", json={"runs": [run], "note": "a\x1b[2J"}), 400)["faults"]
+    assert (wrong["path"], wrong["sentence"]) == ("note", r"a note may hold no control character such as \x1b")
+    assert api.patch("/runs", json={"runs": [run], "note": "good\n\tand more"}).json() == {"runs": [run]}
     (clone,) = api.post(f"/runs/{run}/clone", json={"overrides": ["train.epochs=9"]}).json()["runs"]
     assert (client.run(clone).epochs, client.run(clone).tags, client.run(clone).cloned_from) == (9, ("best",), run)
     assert problem(api.post(f"/runs/{run}/replay", json={}), 409)["detail"].startswith(f"run {run} is queued")

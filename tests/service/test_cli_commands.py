@@ -29,6 +29,7 @@ from service.evaluation import Evaluation
 from service.settings import Settings
 from service.store import workers as worker_store
 from service.store.database import Database
+from service.store.tables import Summary
 from tests.yard import ROOT, settled
 
 RUN = {
@@ -301,7 +302,10 @@ def test_columns_are_chosen_and_printed_as_a_table_as_json_and_as_csv(cli):
     shown = cli(*asked).out.splitlines()
     assert shown[0].split("  ")[0].strip() == "id"
     assert max(map(len, shown)) <= 80
-    assert next(csv.reader(cli("runs", "list", "--csv").out.splitlines()))[:3] == ["id", "name", "state"]
+    whole = cli("runs", "list", "--csv").out.splitlines()
+    assert next(csv.reader(whole))[:3] == ["id", "name", "state"]
+    assert cli("runs", "list", "--csv", "--where", "id < 0").out.splitlines() == whole[:1]
+    assert cli("runs", "list", "--csv", "--where", "id < 0", "--columns", "id, tags").out == "id,tags\n"
 
 
 @pytest.mark.parametrize(
@@ -316,11 +320,19 @@ def test_columns_are_chosen_and_printed_as_a_table_as_json_and_as_csv(cli):
         (["stats", "--by", "optimizer", "--metric", "name"], "name is a text and cannot be measured; take a number"),
         (["stats", "--by", "tag", "--metric", "loss"], "column 1: a run may have several tags"),
         (["pareto", "loss", "state"], "state is a text and cannot be measured; take a number"),
+        (["best", "--metric", "val_los"], "column 1: there is no field 'val_los'; did you mean 'val_loss'?"),
+        (["best", "--metric", "best(val_loss)"], "'best(val_loss)': leave out best(), for the best value is meant"),
+        (["list", "--columns", ""], "column 1: expected a field such as val_accuracy, got the end"),
+        (["stats", "--by", "name", "--metric", "loss", "--json", "--csv"], "--json or --csv, not both"),
         (["edit", "1"], "say what to change: name, note, tag, untag or parents"),
         (["edit", "--note", "x"], "say which runs: their numbers, or --where with an expression, not both"),
         (["edit", "99", "--note", "x"], "there is no run 99"),
         (["edit", "1", "--tag", "no spaces"], "tag 'no spaces': use 1 to 64 letters"),
-        (["edit", "1", "--name", "two\nlines"], "a name has 1 to 200 characters, all on one line"),
+        (["edit", "1", "--name", " "], "a name has 1 to 200 characters, all on one line"),
+        (["edit", "1", "--name", "two\nlines"], r"a name may hold no character such as \n, which cannot be shown"),
+        (["edit", "1", "--name", "\x1b[2J"], r"a name may hold no character such as \x1b, which cannot be shown"),
+        (["edit", "1", "--note", "a\x1b[2J"], r"a note may hold no control character such as \x1b"),
+        (["edit", "1", "--parent", "cloned_from=999"], "cloned_from=999: there is no run 999"),
         (
             ["edit", "1", "--parent", "clone=3"],
             "there is no kind of parent 'clone' (known: cloned_from,",
@@ -353,6 +365,16 @@ def test_the_best_runs_their_groups_and_the_front_are_told(cli):
     assert [run["id"] for run in cli("runs", "pareto", "best(val_accuracy)", "duration", "--json").json] == [1]
     for words in (["best", "--metric", "roc_auc"], ["stats", "--by", "name", "--metric", "roc_auc"]):
         assert cli("runs", *words).err == "no run that fits has roc_auc\n"
+    header, row = csv.reader(
+        cli("runs", "stats", "--by", "optimizer, name", "--metric", "val_loss", "--csv").out.splitlines()
+    )
+    assert header == ["optimizer", "name", "count", "mean", "deviation", "best", "run_id"]
+    assert (row[0], row[2], row[4], row[6]) == ("adam", "1", "", "1")
+    assert row[5] == str(best["metrics"]["val_loss"]["best"])
+    assert cli("runs", "best", "--metric", "val_accuracy").err == ""
+    with Client(Settings(home=cli.home, database_url="", broker_url="")) as client, client.database.write() as session:
+        session.add(Summary(run_id=2, name="val_accuracy", last=0.1, last_epoch=1, best=0.1, best_epoch=1))
+    assert cli("runs", "best", "--metric", "val_accuracy").err.endswith("trainyard runs compare 1 2\n")
 
 
 def test_runs_are_edited_by_number_and_by_fit_and_what_was_edited_is_shown(cli):
@@ -479,14 +501,14 @@ def test_the_log_of_a_run_is_printed_whole_in_part_or_for_programs(cli):
     assert [line["number"] for line in told] == list(range(1, len(whole) + 1))
     assert set(told[0]) == {"attempt", "number", "at", "level", "text"}
     assert [json.loads(line) for line in cli("runs", "logs", 2, "-f", "--json").out.splitlines()] == told
-    assert cli("runs", "logs", 5).err.startswith("run 5 has no log yet")
+    assert cli("runs", "logs", 5).err.startswith("run 5 is queued and has no log yet; `trainyard runs why 5`")
     assert cli.refused("runs", "logs", 1, "--attempt", 2) == "run 1 has no attempt 2; there was one attempt"
 
 
-def test_watching_an_ended_run_tells_its_epochs_and_exits_1_unless_it_completed(cli):
+def test_watching_an_ended_run_tells_its_last_epoch_and_exits_1_unless_it_completed(cli):
     watched = cli("runs", "watch", 1)
     assert watched.code == 0
-    assert re.match(r"epoch 1/3 loss [0-9.]+ val_loss [0-9.]+ val_accuracy [0-9.]+\n", watched.err)
+    assert re.fullmatch(r"epoch 3/3 loss [0-9.]+ val_loss [0-9.]+ val_accuracy [0-9.]+\n", watched.err)
     assert watched.out.startswith("run 1 completed")
     assert cli("runs", "watch", 2).code == 1
     assert cli("runs", "watch", 3).code == 1

@@ -94,6 +94,15 @@ def test_runs_are_removed_and_it_is_said_what_went_with_them(client, cli):
     assert numbers(client) == [5, 4, 3]
 
 
+def test_what_would_be_removed_is_told_without_a_question(client, cli):
+    assert cli("runs", "remove", 1, 2, "--dry-run") == (
+        0, "2 runs would be removed, with all their metrics and 5.0 KiB of weights and checkpoints\n", ""
+    )  # fmt: skip
+    told = json.loads(cli("runs", "remove", "--where", "id > 2", "--dry-run", "--json")[1])
+    assert told == {"runs": 2, "points": None, "bytes": 4096, "left": 1}
+    assert numbers(client) == [5, 4, 3, 2, 1]
+
+
 def test_all_that_fit_are_removed_so_far_as_they_may(client, cli):
     code, out, err = cli("runs", "remove", "--where", "id > 2", "--yes", "--json")
     assert (code, json.loads(out)) == (0, {"runs": 2, "points": 2, "bytes": 4096, "left": 1})

@@ -83,10 +83,15 @@ def test_a_list_of_words_is_one_value():
 
 
 def test_what_differs_around_the_spec_is_told_and_the_name_once():
-    runs = record(1, {"name": "a"}, name="a", tags=("x", "y")), record(2, {"name": "b"}, name="b", cloned_from=1)
+    runs = (
+        record(1, {"name": "a"}, name="a", tags=("x", "y"), epoch=3),
+        record(2, {"name": "b"}, name="b", cloned_from=1),
+    )
     found = beside(*runs, environments={1: {"host": "vm", "cpus": 2}, 2: {"host": "vm", "cpus": 8}})
     assert found.spec == {}
-    assert found.facts == {"name": ("a", "b"), "tags": ("x, y", None), "cloned from": (None, 1), "cpus": (2, 8)}
+    assert found.facts == {
+        "name": ("a", "b"), "tags": ("x, y", None), "epochs done": (3, 5), "cloned from": (None, 1), "cpus": (2, 8),
+    }  # fmt: skip
 
 
 # Metrics

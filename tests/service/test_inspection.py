@@ -116,7 +116,14 @@ def test_without_rows_that_were_kept_back_nothing_is_judged():
 def test_a_spread_counts_every_value():
     found = spread("weight", np.array([0.0, 0.0, 1.0, 4.0]))
     assert (sum(found.counts), found.low, found.high, found.mean) == (4, 0.0, 4.0, 1.25)
-    assert sum(spread("bias", np.zeros(3)).counts) == 3
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5, 1e-30, 3e7])
+def test_values_that_are_all_the_same_are_one_bar_between_the_value_and_itself(value):
+    found = spread("bias", np.full(3, value))
+    assert (found.low, found.high, found.counts) == (value, value, (3,))
+    drawn = histogram(found)
+    assert (drawn.low, drawn.high, drawn.path.count("M")) == (f"{value:.4g}", f"{value:.4g}", 1)
 
 
 # Gradients

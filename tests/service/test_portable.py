@@ -282,11 +282,14 @@ def twice(content: dict[str, bytes]) -> None:
 FORGERIES: dict[str, tuple[Callable[[dict[str, bytes]], Any], str]] = {
     "a state that has not ended": (setting("1/run.json", state="running"), "state: Input should be 'completed'"),
     "a key too many": (setting("1/run.json", wish="cancel"), "wish: Extra inputs are not permitted"),
-    "a NUL": (setting("1/run.json", note="a\0b"), "a text holds a control character"),
-    "an escape": (setting("1/run.json", name="\x1b[2J"), "name: Value error, a name has a character that cannot"),
-    "an escape in a note": (setting("1/run.json", note="a\x9b2J"), "note: Value error, a text holds a control"),
+    "a NUL": (setting("1/run.json", note="a\0b"), "1/run.json: note: a text may hold no control character"),
+    "an escape": (setting("1/run.json", name="\x1b[2J"), r"json: name: a line may hold no character such as \\x1b"),
+    "an escape in a note": (
+        setting("1/run.json", note="a\x9b2J"),
+        r"no control character such as \\x9b",
+    ),
     "half a pair": (replacing("1/run.json", b'"flowers"', b'"\\ud800"'), "Invalid JSON"),
-    "a queue that is no name": (setting("1/run.json", queue="a b"), "queue: Value error, name 'a b'"),
+    "a queue that is no name": (setting("1/run.json", queue="a b"), "json: queue: name 'a b'"),
     "a time out of time": (setting("1/run.json", created="9999-12-31T00:00:00Z"), "a time before 1970 or after 2200"),
     "a number too large": (setting("1/run.json", priority=2**40), "priority: Input should be less than"),
     "a number in the spec": (setting("1/spec.json", seed=10**400), "a number is too large"),

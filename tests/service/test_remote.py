@@ -352,7 +352,7 @@ def test_a_token_is_asked_for_where_the_yard_wants_one(home: Path, ask: Ask, tmp
         ("db upgrade", 2, "TRAINYARD_URL"),
         ("workers start", 2, "TRAINYARD_URL"),
         ("demo", 2, "TRAINYARD_URL"),
-        ("runs list", 3, "does not answer"),
+        ("runs list", 3, "does not answer: Connection refused"),
     ],
 )
 def test_what_cannot_be_done_from_afar_is_told(ask: Ask, tmp_path: Path, monkeypatch, line: str, code: int, told: str):

@@ -194,7 +194,8 @@ def test_what_nothing_points_at_goes(yard):
 
 @pytest.mark.parametrize(("policy", "sentence"), [
     ({"by": "val_loss"}, "--by says what is best: it needs --keep-best"),
-    ({"by": "val_acuracy", "keep_best": 1}, "there is no metric 'val_acuracy': use one of loss, accuracy"),
+    ({"by": "val_acuracy", "keep_best": 1}, "there is no metric 'val_acuracy'; did you mean 'val_accuracy'?"),
+    ({"by": "speed", "keep_best": 1}, "there is no metric 'speed': use one of loss, accuracy"),
 ])  # fmt: skip
 def test_a_policy_that_makes_no_sense_is_refused(policy, sentence):
     with pytest.raises(InputError, match=sentence):

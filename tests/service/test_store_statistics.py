@@ -107,3 +107,11 @@ def test_small_differences_beside_large_numbers_keep_their_digits(yard, others):
         session.rollback()
     [group] = [group for group in groups if group.key == ("a",)]
     assert group.deviation == pytest.approx(1e-4, rel=1e-4)
+
+
+def test_a_run_that_trains_is_the_best_of_its_group_by_its_duration(yard):
+    claim = yard.claimed()
+    where, measured, by = condition("duration > 0"), orders.measure("duration desc"), orders.keys("name, duration")
+    [group] = yard.ask(statistics.groups, where, measured, by, 9)
+    assert (group.count, group.run_id) == (1, claim.run_id)
+    assert group.key == ("digits", group.best)

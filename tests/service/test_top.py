@@ -367,6 +367,7 @@ def test_without_a_terminal_it_is_printed_once(there):
     assert "q quit" not in done.stdout
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+    assert max(map(len, there.cli("top", "--once", COLUMNS="80").stdout.splitlines())) <= 80
     seen = json.loads(there.cli("top", "--json").stdout)
     assert seen["queues"]["night"]["waiting"] == 1
     assert [run["state"] for run in seen["failed"]] == ["failed"]

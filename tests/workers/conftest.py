@@ -66,6 +66,11 @@ class Here:
         with self.database.read() as session:
             return blobs.load(session, session.get_one(Run, run_id).checkpoint_id)
 
+    def leftovers(self) -> list[int]:
+        """The blobs that nothing points at, however new they are."""
+        with self.database.read() as session:
+            return list(session.scalars(blobs.garbage(older_than=-60)))
+
     def outcomes(self, run_id: int) -> list[str | None]:
         return [attempt.outcome for attempt in self.client.attempts(run_id)]
 

@@ -34,6 +34,7 @@ ONE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_a_run_completes_with_weights_metrics_and_no_checkpoint(here):
     run = here.submit()
     here.train()
+    assert here.leftovers() == []
     record = here.client.run(run)
     assert (record.state, record.worker, record.attempt, record.epoch) == ("completed", "ada", 1, 6)
     assert [epoch["epoch"] for epoch in here.client.history(run)] == [1, 2, 3, 4, 5, 6]
@@ -67,6 +68,7 @@ def test_a_run_interrupted_again_and_again_ends_like_one_that_was_left_alone(her
         drain._flag[0] = 0
     here.train()
     assert here.outcomes(moved) == ["interrupted"] * 5 + ["completed"]
+    assert here.leftovers() == []
     best, last, history = here.result(moved)
     assert (best, last, history) == here.result(whole)
     assert best != last
@@ -120,6 +122,7 @@ def test_a_cancelled_run_keeps_weights_and_checkpoint_and_a_retry_goes_on_from_t
     assert (record.state, record.epoch, here.outcomes(run)) == ("cancelled", 2, ["cancelled"])
     assert here.client.weights(run)
     assert here.row(run).checkpoint_id is not None
+    assert here.leftovers() == []
     here.client.retry(run)
     here.train()
     assert here.outcomes(run) == ["cancelled", "completed"]

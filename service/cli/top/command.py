@@ -15,7 +15,7 @@ from service.cli.output import print_json
 if TYPE_CHECKING:
     from service.client import Client
 
-PAGE = 100  # columns, where there is no terminal
+PAGE = 100  # columns, where there is no terminal, and COLUMNS does not say
 
 
 def top(
@@ -49,7 +49,7 @@ def _print(client: Client) -> None:
     from service.cli.top.view import Scene, lines
 
     target = console()
-    width = target.width if target.is_terminal else PAGE
+    width = target.width if target.is_terminal or "COLUMNS" in os.environ else PAGE
     for line in lines(Scene(yard_of(client), client.glance()), width):
         line.rstrip()
         target.print(line)

@@ -243,12 +243,13 @@ class Layers(Model):
 
 
 class Spread(Model):
-    """How the finite values of an array lie between `low` and `high`, in equal bins."""
+    """How the finite values of an array lie between `low` and `high`, the smallest and the largest, in equal bins;
+    in a single one if they are all the same."""
 
     name: str = Field(examples=["1.dense.weight"])
     shape: list[int]
-    low: float
-    high: float
+    low: Figure
+    high: Figure
     mean: Figure
     deviation: Figure
     counts: list[int] = Field(description="of the bins")

@@ -13,7 +13,7 @@ from nn import Array
 from service.client import Client
 from service.display import number
 from service.inspection import Inside
-from service.spreads import Spread, besides, gradient_words, still_words
+from service.spreads import BINS, Spread, besides, gradient_words, still_words
 from service.web.pages.run import shape
 
 KNOWN = 16  # networks whose insides are remembered
@@ -90,11 +90,13 @@ def _shade(count: int, of: int) -> int:
 
 
 def histogram(spread: Spread) -> Histogram:
-    """Bars as one path; their height by the root, so that small ones are seen beside the mode."""
+    """Bars as one path; their height by the root, so that small ones are seen beside the mode. A single one stands in
+    the middle."""
     most = max(spread.counts) ** 0.5 or 1.0
-    each = HISTOGRAM_WIDTH / len(spread.counts)
+    each = HISTOGRAM_WIDTH / BINS
+    left, tall = (HISTOGRAM_WIDTH - each * len(spread.counts)) / 2, HISTOGRAM_HEIGHT - 2
     parts = [
-        f"M{at * each:.1f} {HISTOGRAM_HEIGHT}v{-(count**0.5) / most * (HISTOGRAM_HEIGHT - 2):.1f}h{each - 0.8:.1f}"
+        f"M{left + at * each:.1f} {HISTOGRAM_HEIGHT}v{-(count**0.5) / most * tall:.1f}h{each - 0.8:.1f}"
         f"V{HISTOGRAM_HEIGHT}z"
         for at, count in enumerate(spread.counts)
         if count
