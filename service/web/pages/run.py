@@ -14,6 +14,7 @@ import yaml
 from nn.metrics import base_name
 from service.client import Client
 from service.client.acting import LONGEST_NOTE
+from service.comparison import Points
 from service.display import age, duration, judged_by, lasted, log_line, measured_by, number
 from service.errors import TrainyardError
 from service.inspection import Layers
@@ -21,6 +22,7 @@ from service.store.logs import left_out
 from service.store.records import AttemptRecord, LogRecord, RunRecord
 from service.store.tables import State
 from service.web.pages.charts import Chart, Drawn, chart
+from service.web.pages.curves import SoFar, whole
 from service.web.pages.rows import left, moment, per_second
 
 SPLITS = (("", "train"), ("val_", "validation"), ("test_", "test"))
@@ -29,7 +31,7 @@ STEP_POINTS = 300
 LOG_LINES = 100  # the last ones; the whole log is a link away
 CHARTS = 8  # metrics drawn; the table has all
 KNOWN = 256  # runs of which is remembered what does not change
-LOOKED_AT = 32  # epochs of training runs of which the curves are remembered
+LOOKED_AT = 32  # training runs of which the curves are remembered, as far as they have come
 ACTIONS = {
     State.QUEUED: ("cancel", "pause"),
     State.RUNNING: ("cancel", "pause"),
@@ -119,37 +121,38 @@ def _kept_charts(client: Client, run: RunRecord) -> list[Chart]:
     """Those that were drawn last, if there can be no point since: an epoch and its points are written together."""
     if run.state.ended:
         return _ended_charts(client, run.id, run.attempt, run.finished)
-    if run.spec.get("train", {}).get("log_every"):
-        return _charts(client, run)
-    return _charts_so_far(client, run.id, run.attempt, run.epoch, run.state)
-
-
-def _charts(client: Client, run: RunRecord) -> list[Chart]:
-    return charts(run, client.history(run.id)) + step_charts(client, run)
+    drawn = _charts_so_far(client, run.id, run.attempt, run.epoch, run.state)
+    return drawn + step_charts(client, run)
 
 
 @lru_cache(maxsize=KNOWN)
 def _ended_charts(client: Client, run_id: int, attempt: int, finished: datetime | None) -> list[Chart]:
     """Those of a run that has ended: they stay as they are unless it is tried once more."""
-    return _charts(client, client.run(run_id))
+    run = client.run(run_id)
+    return charts(run, whole(client, run_id)) + step_charts(client, run)
 
 
 @lru_cache(maxsize=LOOKED_AT)
 def _charts_so_far(client: Client, run_id: int, attempt: int, epoch: int, state: State) -> list[Chart]:
-    return _charts(client, client.run(run_id))
+    return charts(client.run(run_id), _so_far(client, run_id, attempt).read(client, run_id))
 
 
-def charts(run: RunRecord, history: Sequence[Mapping[str, Any]]) -> list[Chart]:
+@lru_cache(maxsize=LOOKED_AT)
+def _so_far(client: Client, run_id: int, attempt: int) -> SoFar:
+    """What has been read of an attempt; another one may tell epochs anew."""
+    return SoFar()
+
+
+def charts(run: RunRecord, curves: Mapping[str, Points]) -> list[Chart]:
     """A chart for each metric, training and validation in one; the loss and the metric that counts come first."""
-    names = list(dict.fromkeys(name for row in history for name in row if name != "epoch"))
-    bases = list(dict.fromkeys(map(base_name, names)))
+    bases = list(dict.fromkeys(map(base_name, curves)))
     bases.sort(key=lambda base: ["loss", judged_by(run), base].index(base))
     found = []
     for base in bases[:CHARTS]:
         lines = [
-            Drawn(split, points, colour, dashed=split == "train")
+            Drawn(split, curves[prefix + base], colour, dashed=split == "train")
             for colour, (prefix, split) in enumerate(SPLITS)
-            if (points := tuple((row["epoch"], row[prefix + base]) for row in history if prefix + base in row))
+            if prefix + base in curves
         ]
         found.append(chart(base, lines, last_x=_ahead(run)))
     return [drawn for drawn in found if drawn is not None]
