@@ -58,7 +58,7 @@ def remove(
         print_json(asdict(removed) | ({"points": None} if dry_run else {}))  # they are not counted before
     else:
         verb = "would be removed" if dry_run else "removed"
-        points = "all their metrics" if dry_run else f"{removed.points:,} points of metrics"
+        points = "all metrics" if dry_run else f"{removed.points:,} points of metrics"
         print(f"{_counted(removed.runs)} {verb}, with {points} and {size(removed.bytes)} of weights and checkpoints")
     if removed.left:
         why = "not ended yet, or needed by a run that begins with its weights"

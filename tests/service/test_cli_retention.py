@@ -96,7 +96,7 @@ def test_runs_are_removed_and_it_is_said_what_went_with_them(client, cli):
 
 def test_what_would_be_removed_is_told_without_a_question(client, cli):
     assert cli("runs", "remove", 1, 2, "--dry-run") == (
-        0, "2 runs would be removed, with all their metrics and 5.0 KiB of weights and checkpoints\n", ""
+        0, "2 runs would be removed, with all metrics and 5.0 KiB of weights and checkpoints\n", ""
     )  # fmt: skip
     told = json.loads(cli("runs", "remove", "--where", "id > 2", "--dry-run", "--json")[1])
     assert told == {"runs": 2, "points": None, "bytes": 4096, "left": 1}
