@@ -228,7 +228,7 @@ def _loaded(kind: str, phases: Sequence[Phase]) -> tuple[list[str], list[Budget]
         (f"{RATE:g} requests/s, {kind}", f"p95 {1000 * late:.0f} ms", "< 100 ms, no error", late < 0.1 and not errors),
         (f"training slower, {kind}, with what the generator takes", row[-2], "< 3 %",
          None if error > UNCLEAR else middle < 0.03),
-        (f"training slower, {kind}, without", f"{100 * ours:.1f} ± {100 * error:.1f} %", "< 3 %",
+        (f"training slower, {kind}, without that", f"{100 * ours:.1f} ± {100 * error:.1f} %", "< 3 %",
          None if error > UNCLEAR else ours < 0.03),
         (f"training slower, {kind}, what the web process takes", f"{100 * web / CORES:.1f} %", "< 3 %",
          web / CORES < 0.03),

@@ -22,6 +22,7 @@ from service.roles import Role
 from service.settings import Settings
 from service.store.database import Database
 from service.web import answers
+from service.web.access import CALLER
 from service.web.answers import Answers
 from service.web.repeats import LONGEST, MOST, REPEAT, Repeat, Repeats, protocol
 from tests.web import served
@@ -67,14 +68,6 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def letting_in(scope: Scope, receive: Receive, send: Send) -> None:
-    scope["trainyard.caller"] = None
-    if REPEAT in scope:
-        scope[REPEAT].admitted = lambda: True
-    await KEPT[0](scope, receive, send)
-
-
-KEPT = [Answers(page)]
 Piece = tuple[bytes, bool]  # what is read at once, and whether it is answered before the next comes
 
 
@@ -82,7 +75,14 @@ class Server:
     """Connections one after the other, each until it is closed."""
 
     def __init__(self, kind: type[HttpToolsProtocol]) -> None:
-        KEPT[0] = Answers(page, lambda: 0.0)
+        kept = Answers(page, lambda: 0.0)
+
+        async def letting_in(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[CALLER] = None
+            if REPEAT in scope:
+                scope[REPEAT].admitted = lambda: True
+            await kept(scope, receive, send)
+
         self.kind, self.state = kind, ServerState()
         self.config = Config(letting_in, ws="none", log_config=None, lifespan="off")
         self.config.load()
