@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO
 
 import httpx
@@ -35,6 +36,7 @@ from service.yard import _listen, _web
 from tests.yard import ROOT, settled
 
 Ask = Callable[..., tuple[int, str, str]]
+DEADLINE = 20  # seconds
 
 QUESTIONS = [
     "runs list", "runs list --limit 2", "runs list --json", "runs list --csv",
@@ -132,17 +134,25 @@ def test_an_exported_file_is_written_part_by_part_and_whole_or_not_at_all(
         near.export_runs(tmp_path / "near.zip", [1, 2])
     whole = (tmp_path / "near.zip").read_bytes()
     monkeypatch.setattr(moving, "PART", 1000)
+    real, arrived = moving._parts, Event()
+
+    def waited_for(file: BinaryIO) -> Iterator[bytes]:
+        with closing(real(file)) as sent:  # type: ignore[type-var]
+            yield next(sent)
+            assert arrived.wait(DEADLINE), "the first part was not written before the second was sent"
+            yield from sent
 
     class Parts(io.BytesIO):
         def write(self, part: bytes) -> int:
-            assert len(part) < len(whole)
+            arrived.set()
             return super().write(part)
 
+    monkeypatch.setattr(moving, "_parts", waited_for)
     parts = Parts()
     remote.export_runs(parts, [1, 2])
     assert parts.getvalue() == whole
 
-    real, cuts = moving._parts, [1, 2]
+    cuts = [1, 2]
 
     def cut(file: BinaryIO) -> Iterator[bytes]:
         with closing(real(file)) as sent:  # type: ignore[type-var]
