@@ -1,14 +1,16 @@
 """Requests at a steady rate, whatever becomes of them, over connections that are kept open.
 
 A program of its own that needs little of the machine, which it shares with what it asks: nothing but the standard
-library, one thread. It reads jobs from its input, a line of JSON each, and answers each with one. A request's time
-counts from when it was due, not from when it was sent: an answer that is late makes those behind it late, as it would
-for people, who do not wait for each other.
+library, and one thread, which waits until the turns of others on the processor end; for its like would sit at other
+machines. It reads jobs from its input, a line of JSON each, and answers each with one. A request's time counts from
+when it was due, not from when it was sent: an answer that is late makes those behind it late, as it would for people,
+who do not wait for each other.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import socket
 import sys
@@ -124,6 +126,8 @@ def _request(host: str, port: int, path: str, accept: str) -> bytes:
 
 
 def main() -> None:
+    if hasattr(os, "SCHED_BATCH"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     for line in sys.stdin:
         job = json.loads(line)
         cpu = time.process_time()

@@ -19,7 +19,7 @@ from service.broker import EmbeddedBroker
 from service.client import Client
 from service.ending import AT_ONCE, Ending
 from service.errors import InputError, TrainyardError, Unreachable
-from service.processes import alive, exclusive, spawn, stop, wait_until
+from service.processes import alive, exclusive, let_others_finish, spawn, stop, wait_until
 from service.queue import Tickets
 from service.roles import Role
 from service.settings import Settings
@@ -217,7 +217,12 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
     app = web_app(client)
     config = uvicorn.Config(app, http=protocol(), ws="none", log_config=None, access_log=False)
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web", daemon=True)
+
+    def serve() -> None:
+        let_others_finish()
+        server.run(sockets=[listener])
+
+    thread = threading.Thread(target=serve, name="web", daemon=True)
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive(), 10)
     host, port = listener.getsockname()[:2]

@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from service.errors import InputError
 from service.roles import Role
+from service.store.bulk import dialect, upsert
 from service.store.clock import after, now
 from service.store.records import Record
 from service.store.tables import Answer, Login, Token
@@ -47,8 +47,9 @@ def create(session: Session, name: str, role: Role, sha256: str, seconds: float 
     """Keep a new token, that expires in so many seconds if told. Raises TokenNameTaken."""
     expires = None if seconds is None else after(seconds)
     values = {"name": name, "role": role.value, "sha256": sha256, "created": now(), "expires": expires}
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    kept = insert(Token).values(values).on_conflict_do_nothing(index_elements=["name"]).returning(Token)
+    kept = (
+        upsert(dialect(session), Token).values(values).on_conflict_do_nothing(index_elements=["name"]).returning(Token)
+    )
     row = session.scalars(kept).one_or_none()
     if row is None:
         raise TokenNameTaken(name)
@@ -141,9 +142,13 @@ def answer(session: Session, who: str, key: str, request_sha256: str, body: Mapp
     there or neither. Whether it is the first with this key: another one may be in work at the same time.
     """
     session.execute(delete(Answer).where(or_(Answer.created < after(-ANSWER_SECONDS), Answer.body.is_(None))))
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     values = {"who": who, "key": key, "request_sha256": request_sha256, "body": dict(body), "created": now()}
-    kept = insert(Answer).values(values).on_conflict_do_nothing(index_elements=["who", "key"]).returning(Answer.key)
+    kept = (
+        upsert(dialect(session), Answer)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=["who", "key"])
+        .returning(Answer.key)
+    )
     return session.scalar(kept) is not None
 
 

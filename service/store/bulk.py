@@ -9,22 +9,29 @@ from sqlalchemy import Boolean, Float, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from service.store.tables import Base
+
 FEW = 200  # rows, up to which COPY does not earn its round trips
 
 
-def upsert(session: Session, table: Table) -> Any:
+def dialect(session: Session) -> str:
+    """The kind of the session's database: sqlite or postgresql."""
+    return session.get_bind().dialect.name
+
+
+def upsert(dialect: str, table: Table | type[Base]) -> Any:
     """An INSERT that can be told what to do on a conflict."""
-    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     return make(table)
 
 
 def insert_all(session: Session, table: Table, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Insert rows, given as tuples of these columns, in the caller's transaction; other columns get no default."""
     names = ", ".join(columns)
-    if session.get_bind().dialect.name == "postgresql" and len(rows) > FEW:
+    if dialect(session) == "postgresql" and len(rows) > FEW:
         _copy(session, f"COPY {table.name} ({names}) FROM STDIN", _bound(session, table, columns, rows))
     elif rows:
-        mark = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
+        mark = "?" if dialect(session) == "sqlite" else "%s"
         statement = f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([mark] * len(columns))})"
         session.connection().exec_driver_sql(statement, list(_bound(session, table, columns, rows)))
 

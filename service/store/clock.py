@@ -15,13 +15,17 @@ Element = TypeVar("Element", bound=ColumnElement[Any])
 
 
 class Timestamp(TypeDecorator[datetime]):
-    """A moment, kept as seconds since 1970 in a double: indexable, comparable, and precise to the microsecond."""
+    """A moment, kept as seconds since 1970 in a double: indexable, comparable, and precise to the microsecond.
+
+    Whoever writes back what the database's clock said gives the number itself: rounded to a microsecond it may lie in
+    the future.
+    """
 
     impl = Double
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
-        return None if value is None else value.timestamp()
+    def process_bind_param(self, value: datetime | float | None, dialect: Dialect) -> float | None:
+        return value.timestamp() if isinstance(value, datetime) else value
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value, UTC)

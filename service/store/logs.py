@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, delete, func, insert, literal, or_, select, text
 from sqlalchemy.orm import Session
 
+from service.store.bulk import dialect
 from service.store.clock import now
 from service.store.records import LogRecord
 from service.store.tables import Level, LogLine, Run
@@ -57,7 +58,7 @@ def store(session: Session, run_id: int, attempt: int, lines: Sequence[Line]) ->
         return
     here = time.monotonic()
     rows = [(line.number, here - line.moment, line.level.value, line.text) for line in lines]
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect(session) == "postgresql":
         columns = dict(zip(("numbers", "ages", "levels", "texts"), map(list, zip(*rows, strict=True)), strict=True))
         session.execute(_STORE, {"run_id": run_id, "attempt": attempt, **columns})
     else:

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import Select, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Select, Table, delete, func, insert, literal, literal_column, select, update
 from sqlalchemy.orm import Session
 
+from service.store.bulk import dialect, upsert
 from service.store.clock import after, now
 from service.store.tables import Notice, Run, Spec, State, Subscriber
 
@@ -64,20 +65,20 @@ class Undelivered:
 
 def announce(session: Session, subscribers: Collection[str], events: Collection[State]) -> None:
     """Say that these subscribers are served, and for which ends of runs."""
-    kind = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     for subscriber in sorted(subscribers):
         session.execute(delete(Subscriber).where(Subscriber.name == subscriber, Subscriber.event.not_in(events)))
         for event in sorted(events):
-            row = {"name": subscriber, "event": event.value, "last_seen": now()}
-            again = {"last_seen": now()}
-            session.execute(
-                kind(Subscriber).values(row).on_conflict_do_update(index_elements=["name", "event"], set_=again)
-            )
+            row, again = {"name": subscriber, "event": event.value, "last_seen": now()}, {"last_seen": now()}
+            announced = upsert(dialect(session), Subscriber).values(row)
+            session.execute(announced.on_conflict_do_update(index_elements=["name", "event"], set_=again))
+
+
+_ANYBODY = select(cast(Table, Subscriber.__table__).c.name).limit(literal_column("1"))  # made once: asked at every end
 
 
 def add(session: Session, run_ids: Sequence[int]) -> None:
     """Note of these runs those that have ended, as they stand now, for whoever wants to be told."""
-    if session.scalar(select(Subscriber.name).limit(1)) is None:
+    if session.connection().scalar(_ANYBODY) is None:
         return
     ended = (
         select(Subscriber.name, Run.id, Run.state, Run.finished, Run.attempt, Run.worker, Run.error)

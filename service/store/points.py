@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Table, case, or_, text
 from sqlalchemy.orm import Session
 
-from service.store.bulk import upsert
+from service.store.bulk import dialect, upsert
 from service.store.tables import Metric, StepMetric, Summary
 
 # Rows in bulk need no objects.
@@ -47,18 +48,23 @@ def store(session: Session, run_id: int, points: Sequence[Point]) -> None:
     for higher_is_better in (True, False):
         summaries = _summarise(run_id, [p for p in points if p.higher_is_better is higher_is_better])
         if summaries:
-            insertion = upsert(session, SUMMARIES)
-            new = insertion.excluded
-            better = new.best > Summary.best if higher_is_better else new.best < Summary.best
-            better = or_(Summary.best.is_(None), better)
-            later = new.last_epoch >= Summary.last_epoch
-            changes = {
-                "last": case((later, new.last), else_=Summary.last),
-                "last_epoch": case((later, new.last_epoch), else_=Summary.last_epoch),
-                "best": case((better, new.best), else_=Summary.best),
-                "best_epoch": case((better, new.best_epoch), else_=Summary.best_epoch),
-            }
-            session.execute(insertion.on_conflict_do_update(index_elements=["run_id", "name"], set_=changes), summaries)
+            session.connection().execute(_summing(dialect(session), higher_is_better), summaries)
+
+
+@cache
+def _summing(kind: str, higher_is_better: bool) -> Any:
+    """The statement that brings summaries up to date; made once, for that takes longer than to carry it out."""
+    insertion, old = upsert(kind, SUMMARIES), SUMMARIES.c
+    new = insertion.excluded
+    better = or_(old.best.is_(None), new.best > old.best if higher_is_better else new.best < old.best)
+    later = new.last_epoch >= old.last_epoch
+    changes = {
+        "last": case((later, new.last), else_=old.last),
+        "last_epoch": case((later, new.last_epoch), else_=old.last_epoch),
+        "best": case((better, new.best), else_=old.best),
+        "best_epoch": case((better, new.best_epoch), else_=old.best_epoch),
+    }
+    return insertion.on_conflict_do_update(index_elements=["run_id", "name"], set_=changes)
 
 
 def store_steps(session: Session, run_id: int, points: Sequence[StepPoint]) -> None:
@@ -73,7 +79,7 @@ def _insert(session: Session, table: Table, place: str, run_id: int, rows: Seque
     into = f"INSERT INTO {table.name} (run_id, name, {place}, value)"
     names, places, values = zip(*rows, strict=True)
     values = tuple(None if math.isnan(value) else float(value) for value in values)  # as the type Number does
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect(session) == "postgresql":
         columns = {"names": list(names), "places": list(places), "values": list(values)}
         session.execute(text(f"{into} {AT_ONCE}"), {"run_id": run_id, **columns})
     else:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, func, literal, not_, select, text
 from sqlalchemy.orm import Session
 
 from service.store.blobs import UNPOINTED_SECONDS
+from service.store.bulk import dialect
 from service.store.clock import after
 from service.store.records import Record
 from service.store.removal import YET_TO_TRAIN
@@ -74,7 +75,7 @@ def _pointed(session: Session, pointer: Any, *, ended: bool = False) -> int:
 
 def _size(session: Session) -> tuple[int, int]:
     """The bytes of the database, and those of them that are free."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect(session) == "postgresql":
         return _sum(session, text("SELECT pg_database_size(current_database())")), 0
     pages, free, size = (
         _sum(session, text(f"PRAGMA {name}")) for name in ("page_count", "freelist_count", "page_size")
@@ -84,7 +85,7 @@ def _size(session: Session) -> tuple[int, int]:
 
 def _metrics(session: Session, runs: int) -> int:
     """The bytes of the points; on SQLite as many a run as those of a sample have."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect(session) == "postgresql":
         return sum(_sum(session, text(f"SELECT pg_total_relation_size('{name}')")) for name in METRICS)
     epochs = {row.id: row.epoch for row in session.execute(select(Run.id, Run.epoch).where(_sampled(session)))}
     names = select(Summary.run_id).where(
@@ -98,7 +99,7 @@ def _metrics(session: Session, runs: int) -> int:
 
 def _logs(session: Session, runs: int) -> int:
     """The same of the lines of logs."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect(session) == "postgresql":
         return _sum(session, text("SELECT pg_total_relation_size('log_lines')"))
     sample = list(session.scalars(select(Run.id).where(_sampled(session))))
     lines = (

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 from sqlalchemy import ScalarSelect, Table, bindparam, select
 from sqlalchemy.orm import Session
 
-from service.store.bulk import insert_all, upsert
+from service.store.bulk import dialect, insert_all, upsert
 from service.store.tables import Path, SpecKey
 
 Row: TypeAlias = tuple[str, float | None, str | None, bool | None]  # path, number, text, truth
@@ -100,7 +100,7 @@ def _numbers(session: Session, paths: set[str]) -> dict[str, int]:
     """The number of each path, new ones added, in one order: two submits must not wait for each other."""
     known = _known(session, paths)
     if new := sorted(paths - known.keys()):
-        session.execute(upsert(session, PATHS).on_conflict_do_nothing(), [{"path": path} for path in new])
+        session.execute(upsert(dialect(session), PATHS).on_conflict_do_nothing(), [{"path": path} for path in new])
         known |= _known(session, set(new))
     return known
 

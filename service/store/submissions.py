@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from uuid import uuid4
 
-from sqlalchemy import Table, select, text
+from sqlalchemy import Double, Table, select, text, type_coerce
 from sqlalchemy.orm import Session
 
 from service.store import spec_keys
-from service.store.bulk import insert_all
+from service.store.bulk import dialect, insert_all
 from service.store.clock import now
 from service.store.tables import Run, Spec, State, Tag
 
 RUNS, SPECS, TAGS = (cast(Table, table.__table__) for table in (Run, Spec, Tag))
-NOW = select(now())
+NOW = select(type_coerce(now(), Double))
 LAST = text("SELECT seq FROM sqlite_sequence WHERE name = 'runs'")
 AT_FIRST = {"state": State.QUEUED.value, "epoch": 0, "attempt": 0}
 AS_TOLD = (
@@ -70,7 +70,7 @@ def add_details(session: Session, runs: Mapping[int, NewRun]) -> None:
 
 def free_numbers(session: Session, count: int) -> list[int]:
     """Numbers that no run has had. SQLite's writer is alone, so they are still free when the rows are written."""
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect(session) == "postgresql":
         following = text("SELECT nextval(pg_get_serial_sequence('runs', 'id')) FROM generate_series(1, :count)")
         return list(session.scalars(following, {"count": count}))
     last = session.connection().scalar(LAST) or 0

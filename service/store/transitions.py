@@ -15,6 +15,10 @@ Whatever ends a run notes that in the same transaction for those who want to be 
 
 Runs that have ended are removed by `service.store.removal`; one that was asked to go is retried no more.
 
+What is done for every run and every report is asked with statements made once, here, that are given their values when
+they run: SQLAlchemy takes ten times as long to make one as SQLite to carry it out. They speak of the tables, not of
+objects, for the same reason.
+
 `record`, `finish`, `interrupt` and `lose` are fenced by the attempt's number and raise LeaseLost when it is stale. What
 a person may ask (`cancel`, `pause`, `resume`, `retry`) is asked of all runs that fit a condition at once; those in no
 state for it are left alone. `only` asks it of one, and raises WrongState.
@@ -24,14 +28,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     ColumnElement,
     Double,
-    Select,
-    Update,
+    Integer,
+    Table,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -55,6 +60,9 @@ from service.store.tables import Attempt, Level, Outcome, Run, Spec, State, Wish
 
 LONGEST_BACK_OFF = 60.0  # seconds before a run that lost several workers is tried again
 SHY_SECONDS = 10.0  # for which a worker that lost a run leaves it to others, where there are any
+
+RUNS, ATTEMPTS, SPECS, WORKERS = (cast(Table, table.__table__) for table in (Run, Attempt, Spec, Worker))
+_runs = RUNS.c
 
 
 class LeaseLost(TrainyardError):
@@ -119,7 +127,22 @@ class Progress:
 
 def _in(*states: State) -> ColumnElement[bool]:
     """The states as literals: a bound value would keep both databases from using the partial indexes."""
-    return or_(*(Run.state == literal_column(f"'{state}'") for state in states))
+    return or_(*(_runs.state == literal_column(f"'{state}'") for state in states))
+
+
+# The fence: an update that finds its row only while this attempt holds the run.
+_HELD = update(RUNS).where(
+    _runs.id == bindparam("held_run"), _runs.attempt == bindparam("held_attempt"), _in(State.RUNNING)
+)
+_OWN_ATTEMPT = update(ATTEMPTS).where(
+    ATTEMPTS.c.run_id == bindparam("held_run"), ATTEMPTS.c.number == bindparam("held_attempt")
+)
+_LEASE = after(bindparam("lease_seconds", type_=Double))
+
+
+def _fence(run_id: int, attempt: int) -> dict[str, Any]:
+    """What `_HELD` and `_OWN_ATTEMPT` ask for. Whatever else is given with it under a column's name is written."""
+    return {"held_run": run_id, "held_attempt": attempt}
 
 
 def submit(session: Session, runs: Sequence[NewRun]) -> list[int]:
@@ -129,6 +152,46 @@ def submit(session: Session, runs: Sequence[NewRun]) -> list[int]:
     return submissions.add(session, runs)
 
 
+def _best_waiting() -> ColumnElement[int]:
+    """The worker that lost a run last leaves it to others for a while, if there are any that could take it."""
+    others = exists().where(
+        WORKERS.c.name != bindparam("claimer"), WORKERS.c.state == "ready", WORKERS.c.wish.is_(None),
+        WORKERS.c.set_aside.is_(None), WORKERS.c.last_seen > after(-bindparam("lease_seconds", type_=Double)),
+    )  # fmt: skip
+    mine = and_(_runs.lost_by == bindparam("claimer"), _runs.not_before > after(-SHY_SECONDS), others)
+    fit = (_runs.queue == bindparam("claimed_queue"), _in(State.QUEUED), _runs.not_before <= now())
+    return (
+        select(_runs.id)
+        .where(*fit, not_(func.coalesce(mine, False)))
+        .order_by(_runs.priority.desc(), _runs.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=RUNS)  # PostgreSQL; SQLite has one writer at a time anyway
+        .scalar_subquery()
+    )
+
+
+_TAKES_NOTHING = exists().where(
+    WORKERS.c.name == bindparam("claimer"), or_(WORKERS.c.wish.is_not(None), WORKERS.c.set_aside.is_not(None))
+)
+_CLAIM = (
+    update(RUNS)
+    .where(_runs.id == _best_waiting(), _in(State.QUEUED), not_(_TAKES_NOTHING))
+    .values(
+        state=State.RUNNING,
+        attempt=_runs.attempt + 1,
+        worker=bindparam("claimer"),
+        lease_until=_LEASE,
+        started=func.coalesce(_runs.started, now()),
+        error=None,
+    )
+    .returning(
+        _runs.id, _runs.attempt, _runs.dataset_sha256, _runs.checkpoint_id, _runs.epoch, _runs.previous_checkpoint_id
+    )
+)
+_BEGIN = insert(ATTEMPTS)
+_SPEC = select(SPECS.c.document).where(SPECS.c.run_id == bindparam("run_id"))
+
+
 def claim(
     session: Session, queue: str, worker: str, pid: int, lease_seconds: float, environment: Mapping[str, Any]
 ) -> Claim | None:
@@ -136,26 +199,14 @@ def claim(
 
     None: there is none, or others were first, or the worker shall take nothing (it ends, or was set aside).
     """
-    best = _best_waiting(queue, worker, lease_seconds).scalar_subquery()
-    row = session.execute(
-        update(Run)
-        .where(Run.id == best, _in(State.QUEUED), not_(_takes_nothing(worker)))
-        .values(
-            state=State.RUNNING,
-            attempt=Run.attempt + 1,
-            worker=worker,
-            lease_until=after(lease_seconds),
-            started=func.coalesce(Run.started, now()),
-            error=None,
-        )
-        .returning(Run.id, Run.attempt, Run.dataset_sha256, Run.checkpoint_id, Run.epoch, Run.previous_checkpoint_id)
-        .execution_options(synchronize_session=False)
-    ).one_or_none()
+    connection = session.connection()
+    asked = {"claimed_queue": queue, "claimer": worker, "lease_seconds": lease_seconds}
+    row = connection.execute(_CLAIM, asked).one_or_none()
     if row is None:
         return None
     attempt = {"run_id": row.id, "number": row.attempt, "worker": worker, "pid": pid, "environment": dict(environment)}
-    session.execute(insert(Attempt).values(attempt))
-    spec = session.scalars(select(Spec.document).where(Spec.run_id == row.id)).one()
+    connection.execute(_BEGIN, attempt)
+    spec = connection.scalars(_SPEC, {"run_id": row.id}).one()
     return Claim(
         row.id, row.attempt, spec, row.dataset_sha256, row.checkpoint_id, row.epoch, row.previous_checkpoint_id
     )
@@ -163,29 +214,22 @@ def claim(
 
 def equip(session: Session, claim: Claim, environment: Mapping[str, Any]) -> None:
     """What an attempt that was just claimed runs on, where that depends on its spec."""
-    own = (Attempt.run_id == claim.run_id, Attempt.number == claim.attempt)
-    session.execute(update(Attempt).where(*own).values(environment=dict(environment)))
+    own = _fence(claim.run_id, claim.attempt)
+    session.connection().execute(_OWN_ATTEMPT, {**own, "environment": dict(environment)})
 
 
-def _takes_nothing(worker: str) -> ColumnElement[bool]:
-    told = or_(Worker.wish.is_not(None), Worker.set_aside.is_not(None))
-    return exists().where(Worker.name == worker, told)
-
-
-def _best_waiting(queue: str, worker: str, lease_seconds: float) -> Select[int]:
-    """The worker that lost a run last leaves it to others for a while, if there are any that could take it."""
-    others = exists().where(
-        Worker.name != worker, Worker.state == "ready", Worker.wish.is_(None), Worker.set_aside.is_(None),
-        Worker.last_seen > after(-lease_seconds),
-    )  # fmt: skip
-    mine = and_(Run.lost_by == worker, Run.not_before > after(-SHY_SECONDS), others)
-    return (
-        select(Run.id)
-        .where(Run.queue == queue, _in(State.QUEUED), Run.not_before <= now(), not_(func.coalesce(mine, False)))
-        .order_by(Run.priority.desc(), Run.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=Run)  # PostgreSQL; SQLite has one writer at a time anyway
-    )
+_NEWEST = bindparam("newest_epoch", type_=Integer)
+_REPORT = _HELD.values(lease_until=_LEASE, epoch=case((_runs.epoch < _NEWEST, _NEWEST), else_=_runs.epoch)).returning(
+    _runs.wish
+)
+_NEW = bindparam("new_checkpoint", type_=_runs.checkpoint_id.type)
+_SAVE = _REPORT.values(
+    checkpoint_id=_NEW,
+    previous_checkpoint_id=case((_runs.checkpoint_id == _NEW, _runs.previous_checkpoint_id), else_=_runs.checkpoint_id),
+)
+_REPORT_ATTEMPT = _OWN_ATTEMPT.values(
+    first_epoch=func.coalesce(ATTEMPTS.c.first_epoch, bindparam("began_with", type_=Integer))
+)
 
 
 def record(session: Session, run_id: int, attempt: int, progress: Progress, lease_seconds: float) -> Wish | None:
@@ -193,50 +237,38 @@ def record(session: Session, run_id: int, attempt: int, progress: Progress, leas
 
     Safe to repeat after a commit whose answer was lost: a point or a line that is there already stays as it is.
     """
-    values: dict[str, Any] = {"lease_until": after(lease_seconds)}
-    if progress.epoch:
-        values["epoch"] = case((Run.epoch < progress.epoch, progress.epoch), else_=Run.epoch)
-    if (new := progress.checkpoint_id) is not None:
-        again = Run.checkpoint_id == new
-        values["checkpoint_id"] = new
-        values["previous_checkpoint_id"] = case((again, Run.previous_checkpoint_id), else_=Run.checkpoint_id)
-    row = session.execute(_held(run_id, attempt).values(values).returning(Run.wish)).one_or_none()
+    connection, held = session.connection(), _fence(run_id, attempt)
+    told = {**held, "lease_seconds": lease_seconds, "newest_epoch": progress.epoch}
+    if progress.checkpoint_id is not None:
+        row = connection.execute(_SAVE, {**told, "new_checkpoint": progress.checkpoint_id}).one_or_none()
+    else:
+        row = connection.execute(_REPORT, told).one_or_none()
     if row is None:
         raise LeaseLost(run_id, attempt)
     points.store(session, run_id, progress.points)
     points.store_steps(session, run_id, progress.steps)
     logs.store(session, run_id, attempt, progress.lines)
     if progress.epoch:
-        _update_attempt(session, run_id, attempt, progress)
+        done = {"epoch": progress.epoch, "samples": progress.samples, "seconds": progress.seconds}
+        connection.execute(_REPORT_ATTEMPT, {**held, **done, "began_with": progress.first_epoch})
     return Wish(row.wish) if row.wish else None
+
+
+_FALL_BACK = _HELD.values(checkpoint_id=_runs.previous_checkpoint_id, previous_checkpoint_id=None).returning(
+    _runs.checkpoint_id
+)
 
 
 def fall_back(session: Session, run_id: int, attempt: int) -> int | None:
     """Give up the run's checkpoint, which is of no use, for the one before it; returns that, or None."""
-    values = {"checkpoint_id": Run.previous_checkpoint_id, "previous_checkpoint_id": None}
-    row = session.execute(_held(run_id, attempt).values(values).returning(Run.checkpoint_id)).one_or_none()
+    row = session.connection().execute(_FALL_BACK, _fence(run_id, attempt)).one_or_none()
     if row is None:
         raise LeaseLost(run_id, attempt)
     return row.checkpoint_id  # type: ignore[no-any-return]
 
 
-def _held(run_id: int, attempt: int) -> Update:
-    """The fence: an update that finds its row only while this attempt holds the run."""
-    return (
-        update(Run)
-        .where(Run.id == run_id, Run.attempt == attempt, _in(State.RUNNING))
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _update_attempt(session: Session, run_id: int, attempt: int, progress: Progress) -> None:
-    values: dict[str, Any] = {"epoch": progress.epoch, "samples": progress.samples, "seconds": progress.seconds}
-    session.execute(
-        update(Attempt)
-        .where(Attempt.run_id == run_id, Attempt.number == attempt)
-        .values(values | {"first_epoch": func.coalesce(Attempt.first_epoch, progress.first_epoch)})
-        .execution_options(synchronize_session=False)
-    )
+_GIVEN_UP = select(_runs.checkpoint_id, _runs.previous_checkpoint_id).where(_runs.id == bindparam("run_id"))
+_END = _HELD.values(finished=now(), lease_until=None, wish=None, previous_checkpoint_id=None).returning(_runs.id)
 
 
 def finish(
@@ -256,21 +288,18 @@ def finish(
     `reason` is told of the attempt alone: why a completed run ended before its last epoch. `lines`: the last of its
     log.
     """
-    values: dict[str, Any] = {
-        "state": State(outcome.value), "finished": now(), "lease_until": None, "wish": None, "error": error,
-        "previous_checkpoint_id": None,
-    }  # fmt: skip
-    if outcome is Outcome.COMPLETED:
+    connection, held = session.connection(), _fence(run_id, attempt)
+    before = connection.execute(_GIVEN_UP, {"run_id": run_id}).one_or_none()
+    values: dict[str, Any] = {"state": outcome.value, "error": error, **(asdict(weights) if weights else {})}
+    completed = outcome is Outcome.COMPLETED
+    if completed:
         values["checkpoint_id"] = None  # the weights stay; the optimizer's state is of no more use
-    given_up = [getattr(Run, name) for name in ("checkpoint_id", "previous_checkpoint_id") if name in values]
-    before = session.execute(select(*given_up).where(Run.id == run_id)).one_or_none()
-    if weights is not None:
-        values |= asdict(weights)
-    if session.scalar(_held(run_id, attempt).values(values).returning(Run.id)) is not None:
+    if connection.scalar(_END, {**held, **values}) is not None:
         _end_attempt(session, run_id, attempt, outcome, error or reason)
         logs.store(session, run_id, attempt, lines)
         notices.add(session, [run_id])
-        return [blob_id for blob_id in before or () if blob_id is not None]
+        given_up = before or () if completed else (before or ())[1:]
+        return [blob_id for blob_id in given_up if blob_id is not None]
     if not _ended_so(session, run_id, attempt, outcome):
         raise LeaseLost(run_id, attempt)
     return []
@@ -310,8 +339,8 @@ def _give_back(
     exit_signal: str | None = None,
     lines: Sequence[Line] = (),
 ) -> State:
-    cancelled, paused = Run.wish == Wish.CANCEL, Run.wish == Wish.PAUSE
-    spent = Run.attempt >= changes.get("max_attempts", Run.max_attempts)
+    cancelled, paused = _runs.wish == Wish.CANCEL, _runs.wish == Wish.PAUSE
+    spent = _runs.attempt >= changes.get("max_attempts", _runs.max_attempts)
     ended = or_(func.coalesce(cancelled, False), and_(spent, not_(func.coalesce(paused, False))))
     last = f"attempt {attempt} was the last one allowed, and it was {outcome}: {reason}"
     values = {
@@ -319,11 +348,11 @@ def _give_back(
         "error": case((or_(cancelled, paused), None), (spent, last)),
         "wish": None,
         "lease_until": None,
-        "worker": case((ended, Run.worker), else_=None),
+        "worker": case((ended, _runs.worker), else_=None),
         "finished": case((ended, type_coerce(now(), Double)), else_=None),
         **changes,
     }
-    found = session.scalar(_held(run_id, attempt).values(values).returning(Run.state))
+    found = session.connection().scalar(_HELD.values(values).returning(_runs.state), _fence(run_id, attempt))
     if found is not None:
         if outcome is Outcome.INTERRUPTED and found == State.PAUSED:
             outcome = Outcome.PAUSED
@@ -339,21 +368,22 @@ def _give_back(
     return State(found)
 
 
+_END_ATTEMPT = _OWN_ATTEMPT.values(finished=now())
+
+
 def _end_attempt(
     session: Session, run_id: int, attempt: int, outcome: Outcome, reason: str | None, exit_signal: str | None = None
 ) -> None:
-    session.execute(
-        update(Attempt)
-        .where(Attempt.run_id == run_id, Attempt.number == attempt)
-        .values(outcome=outcome, reason=reason, exit_signal=exit_signal, finished=now())
-        .execution_options(synchronize_session=False)
-    )
+    ended = {"outcome": outcome, "reason": reason, "exit_signal": exit_signal}
+    session.connection().execute(_END_ATTEMPT, {**_fence(run_id, attempt), **ended})
 
 
 def expired(session: Session) -> list[tuple[int, int, str]]:
     """Run, attempt and worker of every lease that has run out by the database's clock."""
     rows = session.execute(
-        select(Run.id, Run.attempt, Run.worker).where(_in(State.RUNNING), Run.lease_until < now()).order_by(Run.id)
+        select(_runs.id, _runs.attempt, _runs.worker)
+        .where(_in(State.RUNNING), _runs.lease_until < now())
+        .order_by(_runs.id)
     )
     return [(run_id, attempt, worker or "?") for run_id, attempt, worker in rows]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from typing import cast
 
-from sqlalchemy import Double, Table, false, func, select, type_coerce, update
+from sqlalchemy import Double, false, func, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from service.errors import InputError
 from service.processes import alive
-from service.store.bulk import upsert
+from service.store.bulk import dialect, upsert
 from service.store.clock import now
 from service.store.records import WorkerRecord
 from service.store.tables import Run, State, Worker
@@ -58,7 +57,7 @@ def register(
     }  # fmt: skip
     changes = {key: value for key, value in values.items() if key != "name"}
     as_seen = (Worker.host == known.host) & (Worker.pid == known.pid) if known is not None else false()
-    insertion = upsert(session, cast(Table, Worker.__table__)).values(values)
+    insertion = upsert(dialect(session), Worker).values(values)
     taken = insertion.on_conflict_do_update(index_elements=["name"], set_=changes, where=as_seen).returning(Worker.name)
     if session.scalar(taken) is None:
         session.expire_all()

@@ -33,10 +33,13 @@ class Yard:
             session.add(Chunk(blob_id=blob.id, number=0, data=b""))
             session.add(Dataset(sha256="d" * 64, source="digits", schema={}, blob_id=blob.id))
 
-    def submit(self, *, max_attempts: int = 3, **changes: Any) -> int:
+    def new(self, *, max_attempts: int = 3, **changes: Any) -> NewRun:
         spec = {"max_attempts": max_attempts}
         values = {"name": "digits", "spec": spec, "dataset_sha256": "d" * 64, "epochs": 30} | changes
-        return self.do(transitions.submit, [NewRun(max_attempts=max_attempts, **values)])[0]
+        return NewRun(max_attempts=max_attempts, **values)
+
+    def submit(self, **changes: Any) -> int:
+        return self.do(transitions.submit, [self.new(**changes)])[0]
 
     def do(self, transition: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """One function of the store in one writing transaction."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from dataclasses import dataclass, field
 
 import pytest
@@ -256,3 +258,17 @@ def test_a_kept_page_has_every_header_and_ends_with_what_is_done_over_http(datab
         assert browser.get(f"/runs/{run}").text == first.text
         browser.post("/api/v1/runs/cancel", json={"runs": [run], "wait": 0}).raise_for_status()
         assert f"Run {run} is cancelled" in browser.get(f"/runs/{run}").text
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="no turns here that can wait")
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_what_answers_waits_until_the_turn_of_what_trains_ends(database, tmp_path):
+    client = Client(Settings(home=tmp_path, database_url=database.url, broker_url="redis://127.0.0.1:1/0"))
+    before = set(threading.enumerate())
+    with served(client) as browser:
+        assert browser.get("/runs").status_code == 200
+        serving = set(threading.enumerate()) - before
+        policies = {thread.name: os.sched_getscheduler(thread.native_id or 0) for thread in serving}
+    assert "web" in policies
+    assert set(policies.values()) == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
