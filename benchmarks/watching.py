@@ -194,7 +194,8 @@ def load(client: Client, pairs: int, seconds: float) -> tuple[str, list[Budget]]
         "generator: their CPU seconds as a share of what the cores have, without what the web process needs in the "
         "quiet phases. Slower: epochs a second of all slots, beside the mean of the quiet phases before and after, "
         "raw, with the standard error of its mean; so it holds what the generator takes as well. Per CPU second: "
-        "epochs in a CPU second of the slots, beside the same, which is what is lost in the caches of the processors."
+        "epochs in a CPU second of the slots, beside the same, which is what is lost in the caches of the processors. "
+        "The server and the generator wait until the turns of what trains end (SCHED_BATCH)."
     )
     after = (
         f"In the quiet phases the web process took {100 * _mean(quiet, 'web') / CORES:.1f} % of the cores, and the "

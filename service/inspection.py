@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from service.assembly.inputs import preparation
 from service.assembly.layers import input_shape
 from service.datasets import Dataset, Schema
 from service.evaluation import Evaluation, assembly_of, judge
+from service.pictures import data_url
 from service.prediction import raw_outputs
 from service.spec import Spec
 from service.spreads import Gradients, Spread, gradients, spreads
@@ -56,6 +58,19 @@ class Inside:
     units: int  # of the first layer, of which the filters may be some
     mistakes: tuple[Mistake, ...]
     evaluation: Evaluation | None
+
+    def document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        from service.store.records import jsonable
+
+        return {
+            "spreads": [jsonable(asdict(spread)) for spread in self.spreads],
+            "gradients": jsonable(asdict(self.gradients)),
+            "filters": [data_url(image) for image in self.filters],
+            "units": self.units,
+            "mistakes": [{**vars(mistake), "image": data_url(mistake.image)} for mistake in self.mistakes],
+            "evaluation": self.evaluation.document() if self.evaluation else None,
+        }
 
 
 def layers(spec: Spec, schema: Schema) -> Layers:

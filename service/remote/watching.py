@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from service.client.moving import NothingToExport, called, opened
-from service.remote.connection import NotRemote, RemoteConnection
+from service.remote.connection import RemoteConnection
 from service.remote.records import made
 from service.store.records import DatasetRecord, WorkerRecord
 from service.store.tables import State
@@ -130,7 +130,20 @@ class RemoteWatching(RemoteConnection):
         return made(Gradients, self._get(f"/runs/{run_id}/gradients"))
 
     def inside(self, run_id: int) -> Inside:
-        raise NotRemote(self.url)
+        from service.evaluation import Evaluation
+        from service.inspection import Inside, Mistake
+        from service.pictures import image_of
+        from service.spreads import Gradients, Spread
+
+        told = self._get(f"/runs/{run_id}/inside")
+        return Inside(
+            spreads=made(tuple[Spread, ...], told["spreads"]),
+            gradients=made(Gradients, told["gradients"]),
+            filters=tuple(map(image_of, told["filters"])),
+            units=told["units"],
+            mistakes=tuple(Mistake(**{**mistake, "image": image_of(mistake["image"])}) for mistake in told["mistakes"]),
+            evaluation=told["evaluation"] and Evaluation.of(told["evaluation"]),
+        )
 
     def export_runs(self, file: str | Path | BinaryIO, run_ids: Sequence[int], *, with_data: bool = True) -> None:
         from service.files import write_file

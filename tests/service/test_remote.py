@@ -14,16 +14,19 @@ from datetime import UTC
 from pathlib import Path
 from threading import Event
 from typing import BinaryIO
+from unittest.mock import patch
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from nn import Array
 from service.cli import context
 from service.cli.main import main
 from service.client import Client
 from service.errors import InputError, TrainyardError, Unreachable
+from service.inspection import Inside
 from service.origin import Origin, shared
 from service.remote import RemoteClient
 from service.remote.connection import NotRemote
@@ -34,9 +37,16 @@ from service.store.transitions import NoSuchRun, WrongState
 from service.web.api import moving
 from service.yard import _listen, _web
 from tests.yard import ROOT, settled
+from workers import slot
 
 Ask = Callable[..., tuple[int, str, str]]
 DEADLINE = 20  # seconds
+IMAGES = """
+version: 1
+data: {source: digits, split: {test: 0.2}}
+network: [{dense: {units: 4, activation: relu}}]
+train: {epochs: 1}
+"""
 
 QUESTIONS = [
     "runs list", "runs list --limit 2", "runs list --json", "runs list --csv",
@@ -322,6 +332,33 @@ def test_weights_and_predictions_are_those_of_the_yard(remote: Client, home: Pat
         assert remote.weights_file(done) == near.weights_file(done)
         assert remote.compare([done]).curves == near.compare([done]).curves
         assert remote.run(done).json() == near.run(done).json()
+
+
+def test_what_is_inside_a_network_is_seen_from_afar(remote: Client, home: Path, tmp_path: Path):
+    with Client(Settings(home=home)) as client:
+        assert remote.inside(1).document() == client.inside(1).document()  # of a table: no pictures
+
+    (tmp_path / "images.yaml").write_text(IMAGES)
+    settings = Settings(home=tmp_path, database_url="", broker_url="")
+    shutil.copy(home / "trainyard.db", tmp_path)
+    with Client(settings) as client, _listen("127.0.0.1", 0) as listener, _web(client, listener) as url:
+        run = client.submit(tmp_path / "images.yaml", queue="images").id
+        with patch.multiple(slot, settings=settings, database=client.database, worker="ada"):
+            slot.train_next("images")
+        near = client.inside(run)
+        with Client(Settings(home=tmp_path / "far", url=url)) as there:
+            far = there.inside(run)
+    assert len(near.filters) == 4
+    assert near.mistakes
+    assert near.evaluation is not None
+    assert far.document() == near.document()
+    for here, there in zip((*near.filters, *_images(near)), (*far.filters, *_images(far)), strict=True):
+        assert there.dtype == here.dtype
+        assert there.tolist() == here.tolist()
+
+
+def _images(found: Inside) -> list[Array]:
+    return [mistake.image for mistake in found.mistakes]
 
 
 def test_errors_come_back_as_what_they_were(remote: Client, tmp_path: Path):

@@ -281,6 +281,22 @@ class Evaluation(Model):
     )
 
 
+class Mistake(Model):
+    row: int = Field(description="of the dataset")
+    image: str = Field(description="a PNG as a data URL")
+    true: str = Field(description="its class")
+    told: str = Field(description="the class that it was taken for")
+
+
+class Inside(Model):
+    spreads: list[Spread] = Field(description="of the weights")
+    gradients: Gradients
+    filters: list[str] = Field(description="PNGs as data URLs, the first layer's, grey for 0; without images none")
+    units: int = Field(description="of the first layer, of which the filters may be some")
+    mistakes: list[Mistake] = Field(description="the most firmly wrong ones on the split that is evaluated")
+    evaluation: Evaluation | None = Field(description="on rows that were kept back; null where there are none")
+
+
 class Worker(Model):
     name: str
     host: str

@@ -238,6 +238,13 @@ def _add_weights(api: APIRouter, client: Client) -> None:
         with turn():
             return jsonable(asdict(client.gradients(run)))
 
+    @api.get("/{run:int}/inside", operation_id="run_inside", response_model=models.Inside, responses=unready)
+    def inside(run: RunPath) -> dict[str, Any]:
+        """All there is to see in the run's best weights: how they and their gradients are spread, what the first layer
+        looks for in images, the images that the network is most firmly wrong about, and how good it is."""
+        with turn():
+            return client.inside(run).document()
+
     @api.get(
         "/{run:int}/weights", operation_id="download_weights", response_class=Response,
         responses=answers(404, 409) | {200: {"description": "A safetensors file.", "content": BINARY}},

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from typing import Any
 
-from nn import Array
 from service.client import Client
 from service.display import number
 from service.inspection import Inside
+from service.pictures import data_url
 from service.spreads import BINS, Spread, besides, gradient_words, still_words
 from service.web.pages.run import shape
 
@@ -60,9 +58,9 @@ def _values(client: Client, run_id: int, weights_sha256: str | None) -> dict[str
         "gradients": [histogram(spread) for spread in found.gradients.spreads],
         "gradient_words": gradient_words(found.gradients),
         "still_words": still_words(found.gradients),
-        "filters": [picture(image) for image in found.filters],
+        "filters": [data_url(image) for image in found.filters],
         "units": found.units,
-        "mistakes": [(mistake, picture(mistake.image)) for mistake in found.mistakes],
+        "mistakes": [(mistake, data_url(mistake.image)) for mistake in found.mistakes],
         **_judged(found),
     }
 
@@ -108,12 +106,3 @@ def histogram(spread: Spread) -> Histogram:
         spread.name, shape(spread.shape), words, "".join(parts), None if zero is None else round(zero, 1),
         number(spread.low), number(spread.high),
     )  # fmt: skip
-
-
-def picture(image: Array) -> str:
-    """An image as a data URL: some hundred bytes each, and no request for each."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
