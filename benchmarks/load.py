@@ -126,7 +126,7 @@ def _request(host: str, port: int, path: str, accept: str) -> bytes:
 
 
 def main() -> None:
-    if hasattr(os, "SCHED_BATCH"):
+    if hasattr(os, "SCHED_BATCH"):  # as `service.processes.let_others_finish`, which a bare Python has not
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     for line in sys.stdin:
         job = json.loads(line)

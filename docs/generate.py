@@ -168,11 +168,13 @@ def api() -> str:
     from service.client import Client
     from service.settings import Settings
     from service.web.api import PREFIX, api_app
+    from service.web.heavy import Judges
 
     async def welcome(request: Any) -> bool:
         return True
 
-    paths = api_app(Client(Settings(home=Path("home"))), welcome).openapi()["paths"]
+    nowhere = Client(Settings(home=Path("home")))
+    paths = api_app(nowhere, Judges(nowhere), welcome).openapi()["paths"]
     lines = ["# The HTTP API", "", DO_NOT_EDIT, "", *_API_HEAD]
     operations = [(path, method, told) for path, methods in paths.items() for method, told in methods.items()]
     for tag in dict.fromkeys(told["tags"][0] for _, _, told in operations):

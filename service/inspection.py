@@ -35,7 +35,7 @@ class Layers:
     parameters: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mistake:
     """An image (height, width) or (height, width, channels) uint8, its class and the one it was taken for."""
 
@@ -45,7 +45,7 @@ class Mistake:
     told: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inside:
     """`filters` are images uint8 like those of the data, grey 128 for 0. They and `mistakes` are empty without images.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import ColumnElement, literal_column, select
 
 from service.following import TOLD_BY
 from service.store import history, logs
@@ -31,9 +31,12 @@ if TYPE_CHECKING:
 
 NEWEST = 200  # runs that are watched whatever their state
 MOST = 1000  # runs of each other kind; if more have changed, whoever follows has to ask anew
+EDITS = 200  # the last ones, of which the same holds
 LATE = timedelta(seconds=5)  # for which a transaction may hold back what it says has happened before
 AGAIN_SECONDS = 5.0  # after which numbers that only grow old are told again
 
+# Those of a transaction that ends later may have smaller numbers than some that were seen.
+LAST_EDITS = select(Edit.id, Edit.run_id).order_by(Edit.id.desc()).limit(EDITS)
 _RUNNING = Run.state == literal_column(f"'{State.RUNNING}'")
 
 
@@ -50,7 +53,7 @@ class _Seen:
     """What the last look saw."""
 
     at: datetime | None = None
-    edit: int = 0
+    edits: frozenset[int] = frozenset()  # the numbers of the last ones
     again: frozenset[int] = frozenset()  # runs to look at once more: the newest, and those that trained
     rows: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     runs: dict[int, RunRecord] = field(default_factory=dict)
@@ -80,10 +83,11 @@ class Live:
     def _runs(self, read: Callable[[], AbstractContextManager[Session]]) -> list[Change]:
         seen = self._seen
         with read() as session:
-            at, edit = session.execute(select(now(), select(func.max(Edit.id)).scalar_subquery())).one()
+            at = session.execute(select(now())).scalar_one()
+            edits = {edit: run_id for edit, run_id in session.execute(LAST_EDITS)}  # noqa: C416
             running = _ids(session, _RUNNING)
             ended = [] if seen.at is None else _ids(session, Run.finished >= seen.at - LATE, Run.finished)
-            edited = [] if seen.at is None else list(session.scalars(_edits(seen.edit)))
+            edited = [] if seen.at is None else [edits[edit] for edit in edits.keys() - seen.edits]
             new = [] if seen.at is None else _ids(session, Run.id > max(seen.runs, default=0))
             newest = list(session.scalars(select(Run.id).order_by(Run.id.desc()).limit(NEWEST)))
             watched = {*newest, *running, *ended, *edited, *new, *seen.again}
@@ -93,10 +97,10 @@ class Live:
             ends = logs.ends(session, suspects)  # a line is written with the lease, which changes the row
         found = {run_id: runs.get(run_id) or seen.runs[run_id] for run_id in rows}
         known = {run_id: place for run_id, place in seen.logs.items() if run_id in rows}
-        self._seen = _Seen(at, edit or 0, frozenset((*newest, *running)), rows, found, known | ends)
+        self._seen = _Seen(at, frozenset(edits), frozenset((*newest, *running)), rows, found, known | ends)
         if seen.at is None:
             return []
-        if any(len(found) == MOST for found in (ended, edited, new)):
+        if len(ended) == MOST or len(new) == MOST or len(edited) == EDITS:
             return [Change("reset", {"reason": "more has changed than can be told"})]
         gone = sorted(seen.again - rows.keys())
         changes = [Change("removed", {"id": run_id}) for run_id in gone]
@@ -119,10 +123,6 @@ class Live:
 def _ids(session: Session, which: ColumnElement[bool], by: Any = Run.id) -> list[int]:
     """The last of them in an order that an index has."""
     return list(session.scalars(select(Run.id).where(which).order_by(by.desc()).limit(MOST)))
-
-
-def _edits(after: int) -> Any:
-    return select(Edit.run_id).where(Edit.id > after).distinct().limit(MOST)
 
 
 def _rows(session: Session, run_ids: Iterable[int]) -> Any:

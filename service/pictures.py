@@ -8,6 +8,13 @@ import io
 import numpy as np
 
 from nn import Array
+from service.errors import InputError
+
+
+class NoPicture(InputError):
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"what was sent as a picture is none: {error}")
+
 
 _HEAD = "data:image/png;base64,"
 
@@ -25,5 +32,8 @@ def image_of(url: str) -> Array:
     """The image of such a URL: the other way of `data_url`."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(base64.b64decode(url.removeprefix(_HEAD)))) as image:
-        return np.asarray(image)
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(url.removeprefix(_HEAD))), formats=("PNG",)) as image:
+            return np.array(image)
+    except (OSError, ValueError) as error:
+        raise NoPicture(error) from None

@@ -50,14 +50,15 @@ def spawn(
 
 
 def let_others_finish() -> None:
-    """Give this thread, and those it starts, its turn when another's on the processor ends, not in the middle of it.
+    """Give this thread, and what it starts, its turn when another's on the processor ends, not in the middle of it.
 
     For a server beside training: one that wakes for each request pushes what is being trained out of the caches. Linux
     only (SCHED_BATCH, sched(7)); where that cannot be had, or a sandbox forbids it, things stay as they are.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:  # not from an even humbler one
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def stop(process: subprocess.Popen[bytes], grace: float) -> None:

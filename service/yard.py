@@ -215,7 +215,8 @@ def _web(client: Client, listener: socket.socket) -> Iterator[str]:
     from service.web.repeats import protocol
 
     app = web_app(client)
-    config = uvicorn.Config(app, http=protocol(), ws="none", log_config=None, access_log=False)
+    # An X-Forwarded-For is anybody's to write: whom limits are for is who connects.
+    config = uvicorn.Config(app, http=protocol(), ws="none", proxy_headers=False, log_config=None, access_log=False)
     server = uvicorn.Server(config)
 
     def serve() -> None:

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy.orm import Session
 
+    from service.datasets import Dataset
     from service.evaluation import Evaluation
     from service.inspection import Inside, Layers
     from service.spreads import Gradients, Spread
+    from service.weights import Weights
 
 
 class NotTrained(InputError):
@@ -68,13 +70,9 @@ class Using(Connection):
         `split` is train, validation or test; without one it is test, or validation where no rows were kept for test.
         Raises InputError for a split without rows.
         """
-        from service.datasets import stored
         from service.evaluation import evaluate
-        from service.weights import unpack
 
-        weights = unpack(self.weights_file(run_id, last=last))
-        with self.database.read() as session:
-            dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
+        weights, dataset = self._learned(run_id, last=last)
         return evaluate(weights, dataset, split)
 
     def layers(self, run_id: int) -> Layers:
@@ -101,27 +99,28 @@ class Using(Connection):
 
     def gradients(self, run_id: int) -> Gradients:
         """How the gradients of the run's loss are spread, at its best weights and on rows of its training split."""
-        from service.datasets import stored
         from service.evaluation import assembly_of
         from service.spreads import gradients
-        from service.weights import unpack
 
-        weights = unpack(self.weights_file(run_id))
-        with self.database.read() as session:
-            dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
+        weights, dataset = self._learned(run_id)
         return gradients(weights, assembly_of(weights, dataset))
 
     def inside(self, run_id: int) -> Inside:
         """What there is to see in a run's best weights: how they are spread, what the first layer looks for in images,
         how good they are on rows that were kept back, and the images they are wrong about."""
-        from service.datasets import stored
         from service.inspection import inside
+
+        weights, dataset = self._learned(run_id)
+        return inside(weights, dataset)
+
+    def _learned(self, run_id: int, *, last: bool = False) -> tuple[Weights, Dataset]:
+        """The run's best weights, or the last ones, and the data that they were trained on."""
+        from service.datasets import stored
         from service.weights import unpack
 
-        weights = unpack(self.weights_file(run_id))
+        weights = unpack(self.weights_file(run_id, last=last))
         with self.database.read() as session:
-            dataset = stored.load(session, history.run(session, run_id).dataset_sha256)
-        return inside(weights, dataset)
+            return weights, stored.load(session, history.run(session, run_id).dataset_sha256)
 
 
 def _missing(session: Session, run: RunRecord) -> InputError:

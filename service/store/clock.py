@@ -25,7 +25,7 @@ class Timestamp(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | float | None, dialect: Dialect) -> float | None:
-        return value.timestamp() if isinstance(value, datetime) else value
+        return value if value is None or isinstance(value, float) else value.timestamp()
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromtimestamp(value, UTC)

@@ -12,10 +12,11 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,6 +63,13 @@ class WrongToken(Refused):
 
     def __init__(self) -> None:
         super().__init__("this token is not valid: it was revoked, has expired, or has never been one")
+
+
+class NoAddress(Refused):
+    status = 400
+
+    def __init__(self) -> None:
+        super().__init__("an address has no character of number 0")
 
 
 class WrongHost(Refused):
@@ -116,13 +124,14 @@ class Access:
         self._names = _names(client.settings)
         self._known = lru_cache(maxsize=HOSTS)(self._is_known)  # each request asks, mostly for the same one
         self._rate = Rate(client.settings.requests_per_second, 2 * client.settings.requests_per_second)
+        self._strangers = Rate(client.settings.requests_per_second, 2 * client.settings.requests_per_second)
         self._attempts = Rate(PER_SECOND, ATTEMPTS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        protected = self._protected(send)
+        protected = self._protected(send, scope)
         try:
             caller = await self._admit(scope)
         except TrainyardError as error:
@@ -134,10 +143,13 @@ class Access:
         with asked_by(Remote(caller.name if caller else None, _address(scope))):
             await self._app(scope, limited(receive, largest(scope["path"])), protected)
 
-    def _protected(self, send: Send) -> Send:
+    def _protected(self, send: Send, scope: Scope) -> Send:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *self._headers]
+                caller: Caller | None = scope.get(CALLER)
+                if caller is not None and caller.name is not None:  # theirs alone, and not for long
+                    MutableHeaders(raw=message["headers"]).setdefault("cache-control", "private, no-cache")
             await send(message)
 
         return sending
@@ -152,6 +164,8 @@ class Access:
     async def _admit(self, scope: Scope) -> Caller | None:
         """Who sent the request; None for somebody unknown where that is no matter. Raises Refused, TooMany."""
         headers, address = Headers(scope=scope), _address(scope)
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            raise NoAddress
         host = headers.get("host", "")
         if not self._known(host):
             raise WrongHost(host)
@@ -188,24 +202,32 @@ class Access:
 
     async def _caller(self, headers: Headers, address: str) -> Caller | None:
         scheme, _, secret = headers.get("authorization", "").partition(" ")
+        login = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        if scheme or login:
+            self._strangers.look(address)  # before the database is asked
         if scheme:
             if scheme.lower() != "bearer":
                 raise NoToken
             return await anyio.to_thread.run_sync(self._bearer, secret.strip(), address)
-        if login := cookie_parser(headers.get("cookie", "")).get(COOKIE):
+        if login:
             caller = await anyio.to_thread.run_sync(self._logged_in, login, address)
             if caller is not None:
                 return caller
+            self._strangers.take(address)
         return None if self._asks_for_tokens else Caller(address, Role.ADMIN)
 
     def _bearer(self, secret: str, address: str) -> Caller:
-        self._attempts.look(address)
         with self._client.database.read() as session:
             token = store.bearer(session, hashed(secret))
         if token is None:
-            self._attempts.take(address)
-            raise WrongToken
+            self._wrong(address)
         return Caller(address, token.role, token.name)
+
+    def _wrong(self, address: str) -> NoReturn:
+        """A program with a right token is let in, however many wrong ones came from there: behind a proxy all do."""
+        self._strangers.take(address)
+        self._attempts.take(address)
+        raise WrongToken
 
     def _logged_in(self, login: str, address: str) -> Caller | None:
         with self._client.database.read() as session:
@@ -221,8 +243,7 @@ class Access:
         with self._client.database.write() as session:
             token = store.log_in(session, hashed(secret), hashed(login))
         if token is None:
-            self._attempts.take(address)
-            raise WrongToken
+            self._wrong(address)
         return login
 
     def log_out(self, login: str) -> None:
@@ -260,9 +281,10 @@ def csrf(login: str) -> str:
 
 
 def set_cookie(response: Response, request: Request, login: str) -> None:
+    schemes = request.url.scheme, request.headers.get("x-forwarded-proto")  # the latter is a proxy's
     response.set_cookie(
         COOKIE, login, max_age=int(LOGIN_SECONDS), httponly=True, samesite="strict",
-        secure=request.url.scheme == "https", path=request.scope.get("root_path") or "/",
+        secure="https" in schemes, path=request.scope.get("root_path") or "/",
     )  # fmt: skip
 
 

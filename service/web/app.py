@@ -15,6 +15,7 @@ from service.web.access import Access
 from service.web.answers import Answers
 from service.web.api import PREFIX, api_app
 from service.web.api.events import Hub
+from service.web.heavy import Judges
 from service.web.login import add_login
 from service.web.pages import add_pages
 from service.web.problems import add_handlers
@@ -44,7 +45,8 @@ def web_app(client: Client) -> Web:
 
     add_handlers(app)
 
-    pages = add_pages(app, client)
+    judges = Judges(client)
+    pages = add_pages(app, client, judges)
 
     @app.get("/metrics")
     def scrape() -> Response:
@@ -67,6 +69,6 @@ def web_app(client: Client) -> Web:
     answers = Answers(app)
     access = Access(answers, client, HEADERS)
     add_login(app, access, pages.templates)
-    api = api_app(client, access.welcome, answers.forget)
+    api = api_app(client, judges, access.welcome, answers.forget)
     app.mount(PREFIX, api)
     return Web(access, api.state.events)

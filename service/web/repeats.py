@@ -50,9 +50,10 @@ class Repeats:
         return known.answer if known is not None and known.holds() else None
 
     def remember(self, repeat: Repeat, address: str) -> None:
-        if len(self._known) >= MOST:
+        known = repeat.request, address
+        if len(self._known) >= MOST and known not in self._known:
             self._known.clear()
-        self._known[repeat.request, address] = repeat
+        self._known[known] = repeat
 
 
 class Protocol(HttpToolsProtocol):

@@ -17,6 +17,7 @@ from service.client import Client
 from service.settings import Settings
 from service.web.api import PREFIX, api_app
 from service.web.api.acting import LONGEST_WAIT
+from service.web.heavy import Judges
 from tests.fuzz import mutations
 from tests.web import served
 from tests.yard import settled
@@ -26,7 +27,8 @@ async def welcome(request: object) -> bool:
     return True
 
 
-DESCRIBED = api_app(Client(Settings(home=Path("/nowhere"))), welcome).openapi()
+NOWHERE = Client(Settings(home=Path("/nowhere")))
+DESCRIBED = api_app(NOWHERE, Judges(NOWHERE), welcome).openapi()
 SCHEMA = schemathesis.openapi.from_dict(DESCRIBED)
 load_all_checks()
 SCHEMA.config.checks.negative_data_rejection.expected_statuses = ["4xx"]  # what is too long may be told as that

@@ -226,6 +226,36 @@ def test_an_address_that_tries_many_wrong_tokens_has_to_wait(browser, client):
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
     assert "set-cookie" not in answer.headers
+    assert browser.get("/api/v1/runs", headers=bearer(secret)).status_code == 200  # behind a proxy all come from there
+
+
+def test_whom_a_request_says_it_comes_from_is_not_believed(browser):
+    tried = [
+        browser.get("/api/v1/runs", headers=bearer("nonsense") | {"X-Forwarded-For": f"10.1.1.{number}"}).status_code
+        for number in range(11)
+    ]
+    assert tried == [401] * 10 + [429]
+
+
+def test_what_somebody_is_told_by_token_is_kept_by_no_proxy(browser, client):
+    secret, _ = client.create_token("ada", Role.VIEWER)
+    for path in ("/runs", "/api/v1/runs"):
+        assert browser.get(path, headers=bearer(secret)).headers["cache-control"] == "private, no-cache"
+    assert browser.get("/static/style.css", headers=bearer(secret)).headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/runs/99999999999999999999", "/runs/3000000000/inside", "/runs/-1/log"])
+def test_a_number_that_no_run_has_is_no_fault_of_the_yard(browser, client, path):
+    secret, _ = client.create_token("ada", Role.VIEWER)
+    assert browser.get(path, headers=bearer(secret)).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/api/v1/runs/1/steps?name=%00", "/api/v1/tokens/a%00b", "/runs?where=%00"])
+def test_an_address_with_a_character_that_no_text_has_is_refused(browser, client, path):
+    secret, _ = client.create_token("ada", Role.ADMIN)
+    for ask in (browser.get, browser.delete):
+        answer = ask(path, headers=bearer(secret))
+        assert (answer.status_code, answer.json()["type"]) == (400, "urn:trainyard:no-address")
 
 
 @pytest.mark.parametrize("secure", [False, True])

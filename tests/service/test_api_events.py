@@ -16,6 +16,7 @@ from service.client import Client
 from service.live import Live
 from service.roles import Role
 from service.settings import Settings
+from service.store import edits
 from service.store.logs import Line
 from service.store.points import Point
 from service.store.tables import Level
@@ -90,6 +91,21 @@ def test_an_old_run_is_told_of_when_it_trains_ends_or_is_edited(client, yard, mo
     assert runs(look()) == [(old, "paused")]
     yard.cancel(old)
     assert runs(look()) == [(old, "cancelled")]
+
+
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_an_edit_that_is_committed_behind_a_later_one_is_told(client, yard, monkeypatch):
+    monkeypatch.setattr(live, "NEWEST", 1)
+    slow, fast, _ = (yard.submit(queue="other") for _ in range(3))
+    look = Live(client).look
+    look()
+    with yard.database.write() as session:
+        edits.edit(session, [slow], edits.Changes(tag=["slow"]), "ada")
+        session.flush()
+        client.edit(fast, tag=["fast"])
+        assert runs(look()) == [(fast, "queued")]
+    assert runs(look()) == [(slow, "queued")]
+    assert runs(look()) == []
 
 
 def test_more_changes_than_can_be_told_ask_whoever_follows_to_look_anew(client, yard, monkeypatch):

@@ -13,6 +13,7 @@ from service.live import Live
 from service.web.access import COOKIE
 from service.web.api import acting, events, moving, runs, submitting, tokens, workers, yard
 from service.web.faults import Fault, only_known_parameters
+from service.web.heavy import Judges
 from service.web.problems import Problem, add_handlers
 
 PREFIX = "/api/v1"
@@ -32,7 +33,10 @@ SCHEMES = {
 
 
 def api_app(
-    client: Client, welcome: Callable[[Request], Awaitable[bool]], before_telling: Callable[[], None] = lambda: None
+    client: Client,
+    judges: Judges,
+    welcome: Callable[[Request], Awaitable[bool]],
+    before_telling: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """`welcome` says of a request that is still being answered whether it would still be let in; `before_telling` is
     called whenever those who follow the events are about to hear of something."""
@@ -41,7 +45,8 @@ def api_app(
         openapi_url="/openapi.json", dependencies=[Depends(only_known_parameters)],
     )  # fmt: skip
     add_handlers(app)
-    for part in (runs, submitting, acting, moving, workers, yard, tokens):
+    app.include_router(runs.router(client, judges))
+    for part in (submitting, acting, moving, workers, yard, tokens):
         app.include_router(part.router(client))
     app.state.events = events.Hub(Live(client), before_telling)
     app.include_router(events.router(app.state.events, welcome))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from threading import BoundedSemaphore
 from typing import Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Depends, File, UploadFile
 from fastapi.responses import StreamingResponse
 from pydantic import Field
+from starlette.types import Receive, Scope, Send
 
 from service.client import Client
 from service.errors import InputError, Unreachable
@@ -17,17 +20,13 @@ from service.roles import Role
 from service.web.access import needs
 from service.web.api.acting import RunNumber, Which
 from service.web.api.models import Model
+from service.web.heavy import Busy, Few
 from service.web.problems import answers
 
 MOST_EXPORTED = 100_000
-EXPORTS = 2  # written at once: each takes room on the disk
-PATIENCE_SECONDS = 10.0
+EXPORTS = 2  # written at once
+UNSENT = 8  # files at once: they take room on the disk until they are sent
 PART = 2**20  # bytes
-
-
-class Busy(Unreachable):
-    def __init__(self) -> None:
-        super().__init__("the yard exports other runs just now; ask again in a moment")
 
 
 class NoRoom(Unreachable):
@@ -59,7 +58,7 @@ class Imports(Model):
 
 def router(client: Client) -> APIRouter:
     api = APIRouter(prefix="/runs", tags=["moving"])
-    free = BoundedSemaphore(EXPORTS)
+    few, unsent = Few(EXPORTS, "exports other runs"), BoundedSemaphore(UNSENT)
 
     @api.post(
         "/export", operation_id="export_runs", response_class=StreamingResponse,
@@ -71,15 +70,13 @@ def router(client: Client) -> APIRouter:
         run_ids = client.ended(which) if isinstance(which, str) else which
         if len(run_ids) > MOST_EXPORTED:
             raise TooManyRuns(len(run_ids))
-        if not free.acquire(timeout=PATIENCE_SECONDS):
-            raise Busy
-        try:
-            file = _archive(client, run_ids, asked.with_data)
-        finally:
-            free.release()
+        with few.turn():
+            room = Room(unsent)
+            room.write(client, run_ids, asked.with_data)
+        file = room.file
         headers = {"Content-Disposition": 'attachment; filename="runs.zip"', "Content-Length": str(file.seek(0, 2))}
         file.seek(0)
-        return StreamingResponse(_parts(file), media_type="application/zip", headers=headers)
+        return Sent(room, headers)
 
     @api.post(
         "/import", operation_id="import_runs", response_model=Imports, dependencies=[Depends(needs(Role.SUBMITTER))],
@@ -92,19 +89,42 @@ def router(client: Client) -> APIRouter:
     return api
 
 
-def _archive(client: Client, run_ids: Sequence[int], with_data: bool) -> BinaryIO:
-    """A file without a name: it is gone when it is closed or the process ends, however that does. Raises NoRoom."""
-    file = cast(BinaryIO, tempfile.TemporaryFile(prefix="trainyard-"))  # noqa: SIM115 - whoever sends it closes it
-    try:
-        client.export_runs(file, run_ids, with_data=with_data)
-        file.flush()
-    except OSError as error:
-        file.close()
-        raise NoRoom(error) from None
-    except BaseException:
-        file.close()
-        raise
-    return file
+class Room:
+    """One of so many files without a name, which are gone when they are closed or the process ends, however that does.
+    Raises Busy."""
+
+    def __init__(self, unsent: BoundedSemaphore) -> None:
+        if not unsent.acquire(blocking=False):
+            raise Busy("sends other exports")
+        self.file = cast(BinaryIO, tempfile.TemporaryFile(prefix="trainyard-"))  # noqa: SIM115 - `close` closes it
+        self._given_back = weakref.finalize(self, unsent.release)  # also if nobody begins to send it
+
+    def write(self, client: Client, run_ids: Sequence[int], with_data: bool) -> None:
+        """Raises NoRoom."""
+        try:
+            client.export_runs(self.file, run_ids, with_data=with_data)
+            self.file.flush()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise NoRoom(error) from None
+            raise
+
+    def close(self) -> None:
+        self.file.close()
+        self._given_back()
+
+
+class Sent(StreamingResponse):
+    """Such a file, closed when all of it is sent or nobody hears it any more."""
+
+    def __init__(self, room: Room, headers: Mapping[str, str]) -> None:
+        super().__init__(_parts(room.file), media_type="application/zip", headers=headers)
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with closing(self._room):
+            await super().__call__(scope, receive, send)
 
 
 def _parts(file: BinaryIO) -> Iterator[bytes]:

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
-from threading import BoundedSemaphore
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Response
 
 from service.client import Client
-from service.errors import InputError, Unreachable
+from service.errors import InputError
 from service.live import listed
 from service.store.records import RunRecord, jsonable
 from service.web.api import models
 from service.web.api.shared import LONGEST, MOST_AT_ONCE, MOST_RUNS, Limit, RunPath, Specs, Where
+from service.web.heavy import Judges
 from service.web.problems import answers
 
 T = TypeVar("T")
 MOST_COMPARED = 100
 MOST_POINTS = 100_000
-EVALUATIONS = 2  # at once: each takes a core and the dataset's memory
-PATIENCE_SECONDS = 10.0
 PLACE = r"^[0-9]{1,9}\.[0-9]{1,9}$"  # an attempt and a line of its log
 Field = Annotated[str, Query(min_length=1, max_length=LONGEST)]
 
 
-class Busy(Unreachable):
-    def __init__(self) -> None:
-        super().__init__("the yard evaluates other runs just now; ask again in a moment")
-
-
-def router(client: Client) -> APIRouter:
+def router(client: Client, judges: Judges) -> APIRouter:
     api = APIRouter(prefix="/runs", tags=["runs"])
     _add_lists(api, client)
     _add_one(api, client)
     _add_parts(api, client)
-    _add_weights(api, client)
+    _add_weights(api, client, judges)
     return api
 
 
@@ -179,7 +171,7 @@ def _add_parts(api: APIRouter, client: Client) -> None:
         after: Annotated[
             str | None,
             Query(
-                pattern=r"^[0-9]{1,9}\.[0-9]{1,9}$",
+                pattern=PLACE,
                 description="go on behind this attempt and number",
                 examples=["1.20"],
             ),
@@ -199,18 +191,8 @@ def _add_parts(api: APIRouter, client: Client) -> None:
         return {"edits": [edit.json() for edit in of(run, client.edits)]}
 
 
-def _add_weights(api: APIRouter, client: Client) -> None:
-    free, unready = BoundedSemaphore(EVALUATIONS), answers(404, 409)
-
-    @contextmanager
-    def turn() -> Iterator[None]:
-        """What reads weights and data is done by few at once. Raises Busy."""
-        if not free.acquire(timeout=PATIENCE_SECONDS):
-            raise Busy
-        try:
-            yield
-        finally:
-            free.release()
+def _add_weights(api: APIRouter, client: Client, judges: Judges) -> None:
+    unready = answers(404, 409)
 
     @api.get(
         "/{run:int}/evaluation", operation_id="evaluate_run", response_model=models.Evaluation,
@@ -224,8 +206,7 @@ def _add_weights(api: APIRouter, client: Client) -> None:
         last: Annotated[bool, Query(description="the last weights instead of the best")] = False,
     ) -> dict[str, Any]:
         """Every metric, the scores of each class and the confusion matrix on a split of the run's data."""
-        with turn():
-            return client.evaluate(run, split=split, last=last).document()
+        return judges.evaluate(run, split, last).document()
 
     @api.get("/{run:int}/spreads", operation_id="run_spreads", response_model=models.Spreads, responses=unready)
     def spreads(run: RunPath) -> dict[str, Any]:
@@ -235,15 +216,13 @@ def _add_weights(api: APIRouter, client: Client) -> None:
     @api.get("/{run:int}/gradients", operation_id="run_gradients", response_model=models.Gradients, responses=unready)
     def gradients(run: RunPath) -> Any:
         """How the gradients of the run's loss are spread, at its best weights and on rows of its training split."""
-        with turn():
-            return jsonable(asdict(client.gradients(run)))
+        return jsonable(asdict(judges.gradients(run)))
 
     @api.get("/{run:int}/inside", operation_id="run_inside", response_model=models.Inside, responses=unready)
     def inside(run: RunPath) -> dict[str, Any]:
         """All there is to see in the run's best weights: how they and their gradients are spread, what the first layer
         looks for in images, the images that the network is most firmly wrong about, and how good it is."""
-        with turn():
-            return client.inside(run).document()
+        return judges.inside(run).document()
 
     @api.get(
         "/{run:int}/weights", operation_id="download_weights", response_class=Response,

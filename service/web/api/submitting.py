@@ -28,7 +28,6 @@ from service.web.problems import answers
 from service.wording import shown
 
 MOST_RUNS = 10_000  # that one request makes
-MOST_FILES = 10
 Override = Annotated[str, Field(max_length=LONGEST_SENT)]
 Name = Annotated[str, Field(max_length=200)]
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]

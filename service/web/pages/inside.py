@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from threading import Lock
 from typing import Any
 
 from service.client import Client
@@ -12,14 +10,12 @@ from service.display import number
 from service.inspection import Inside
 from service.pictures import data_url
 from service.spreads import BINS, Spread, besides, gradient_words, still_words
+from service.web.heavy import Judges
 from service.web.pages.run import shape
 
-KNOWN = 16  # networks whose insides are remembered
 MOST_CLASSES = 30  # of a confusion matrix that is shown whole
 SHADES = 9
 HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 240, 56
-
-_one_at_a_time = Lock()  # it takes a core and the dataset's memory
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,10 @@ class Histogram:
     height: int = HISTOGRAM_HEIGHT
 
 
-def values(client: Client, run_id: int) -> dict[str, Any]:
-    run = client.run(run_id)
-    return {"run": run, **_values(client, run_id, run.weights_sha256)}
-
-
-@lru_cache(maxsize=KNOWN)
-def _values(client: Client, run_id: int, weights_sha256: str | None) -> dict[str, Any]:
-    with _one_at_a_time:
-        found = client.inside(run_id)
+def values(client: Client, judges: Judges, run_id: int) -> dict[str, Any]:
+    found = judges.inside(run_id)
     return {
+        "run": client.run(run_id),
         "histograms": [histogram(spread) for spread in found.spreads],
         "gradients": [histogram(spread) for spread in found.gradients.spreads],
         "gradient_words": gradient_words(found.gradients),

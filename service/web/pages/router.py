@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as FromPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.templating import Jinja2Templates
@@ -19,6 +20,7 @@ from service.display import age, duration, number, size
 from service.errors import TrainyardError
 from service.roles import Role
 from service.web.access import CALLER, Caller
+from service.web.heavy import Judges
 from service.web.pages import compare, datasets, inside, overview, run, runs, workers
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -29,6 +31,7 @@ FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml", "theme.js": "text
 MOST_RUNS = 2**31 - 1
 LONGEST = 2000  # characters of an expression
 Numbers = Annotated[list[Annotated[int, Query(ge=0, le=MOST_RUNS)]], Query(max_length=runs.MOST_SELECTED)]
+RunNumber = Annotated[int, FromPath(ge=0, le=MOST_RUNS)]
 Text = Annotated[str, Query(max_length=LONGEST)]
 
 
@@ -58,7 +61,7 @@ def _shared(request: Request) -> dict[str, Any]:
     }
 
 
-def add_pages(app: FastAPI, client: Client) -> Pages:
+def add_pages(app: FastAPI, client: Client, judges: Judges) -> Pages:
     pages = Pages()
 
     _tell_as_pages(app, pages)
@@ -86,16 +89,16 @@ def add_pages(app: FastAPI, client: Client) -> Pages:
         return pages.show(request, "runs.html", runs.values(client, where, sort, columns, after, before, select))
 
     @app.get("/runs/{run_id}", response_class=HTMLResponse, include_in_schema=False)
-    def show_run(request: Request, run_id: int) -> Response:
+    def show_run(request: Request, run_id: RunNumber) -> Response:
         return pages.show(request, "run.html", run.values(client, run_id))
 
     @app.get("/runs/{run_id}/log", response_class=PlainTextResponse, include_in_schema=False)
-    def show_log(run_id: int) -> Response:
+    def show_log(run_id: RunNumber) -> Response:
         return PlainTextResponse(run.log_text(client, run_id), headers={"Cache-Control": "no-cache"})
 
     @app.get("/runs/{run_id}/inside", response_class=HTMLResponse, include_in_schema=False)
-    def show_inside(request: Request, run_id: int) -> Response:
-        return pages.show(request, "inside.html", inside.values(client, run_id))
+    def show_inside(request: Request, run_id: RunNumber) -> Response:
+        return pages.show(request, "inside.html", inside.values(client, judges, run_id))
 
     @app.get("/compare", response_class=HTMLResponse, include_in_schema=False)
     def show_compare(request: Request, run: Numbers = [], where: Text = "", metric: Text = "") -> Response:
