@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
@@ -39,6 +39,7 @@ READS = ("GET", "HEAD", "OPTIONS")
 OPEN = ("/healthz", "/login")
 STATIC = "/static/"  # what the login looks like, too
 METRICS = ("/metrics", "/targets")
+LONGEST_NEXT = 4000  # characters of an address that a login leads to
 HOSTS = 256  # names of this or other yards that are remembered
 ATTEMPTS, PER_SECOND = 10.0, 1 / 30  # wrong tokens that an address may try, and how soon one more
 
@@ -158,7 +159,8 @@ class Access:
         """People are sent to the login; programs are told what is wrong."""
         person = scope["method"] in READS and "text/html" in Headers(scope=scope).get("accept", "")
         if isinstance(error, NoToken | WrongToken) and person and not scope["path"].startswith("/api/"):
-            return RedirectResponse(f"{scope.get('root_path', '')}/login", 303)
+            wanted = scope["path"] + ("?" if scope["query_string"] else "") + scope["query_string"].decode("latin-1")
+            return RedirectResponse(f"{scope.get('root_path', '')}/login{_asking(wanted)}", 303)
         return of_error(error)
 
     async def _admit(self, scope: Scope) -> Caller | None:
@@ -258,6 +260,11 @@ class Access:
             return False
 
 
+def _asking(wanted: str) -> str:
+    """What the login is told of where to go on."""
+    return "" if wanted == "/" or len(wanted) > LONGEST_NEXT else f"?next={quote(wanted)}"
+
+
 def caller_of(request: Request) -> Caller:
     """Who sent the request. Raises NoToken if nobody is known."""
     caller: Caller | None = request.scope.get(CALLER)
@@ -283,7 +290,7 @@ def csrf(login: str) -> str:
 def set_cookie(response: Response, request: Request, login: str) -> None:
     schemes = request.url.scheme, request.headers.get("x-forwarded-proto")  # the latter is a proxy's
     response.set_cookie(
-        COOKIE, login, max_age=int(LOGIN_SECONDS), httponly=True, samesite="strict",
+        COOKIE, login, max_age=int(LOGIN_SECONDS), httponly=True, samesite="lax",
         secure="https" in schemes, path=request.scope.get("root_path") or "/",
     )  # fmt: skip
 
@@ -309,5 +316,6 @@ def _other_site(headers: Headers, host: str) -> bool:
 
 
 def _shown(headers: Headers, secret: str, scope: Scope) -> bool:
-    """The form that logs in or out is sent without scripts: its origin has been looked at, and its cookie is strict."""
+    """The form that logs in or out is sent without scripts: its origin has been looked at, and with what a page of
+    another site sends comes no cookie."""
     return scope["path"] in ("/login", "/logout") or same(headers.get("x-csrf-token", ""), secret)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from html import unescape
 from importlib.metadata import version
 
 import httpx
@@ -186,7 +188,7 @@ def test_a_browser_logs_in_and_out_and_its_page_shows_a_secret_with_what_it_send
     answer = login(browser, secret)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"].lower()
-    assert all(part in cookie for part in ("httponly", "samesite=strict", "path=/"))
+    assert all(part in cookie for part in ("httponly", "samesite=lax", "path=/"))
     assert "secure" not in cookie
     with database.read() as session:
         assert session.query(Login).one().sha256 == hashed(browser.cookies["trainyard"])
@@ -203,6 +205,23 @@ def test_a_browser_logs_in_and_out_and_its_page_shows_a_secret_with_what_it_send
     assert browser.get("/api/v1/caller").status_code == 401
     browser.cookies.set("trainyard", kept)
     assert browser.get("/api/v1/caller").status_code == 401  # the login is gone, not only the cookie
+
+
+def test_a_login_leads_to_the_page_that_was_wanted_and_to_no_other_site(browser, client):
+    secret, _ = client.create_token("ada", Role.VIEWER)
+    wanted = "/runs?where=tag+%3D+%27a%26b%27&select=2"
+    page = browser.get(wanted, headers=PAGE)
+    form = browser.get(page.headers["location"], headers=PAGE)
+    (hidden,) = re.findall(r'name="next" value="([^"]*)"', form.text)
+    wrong = browser.post("/login", data={"token": "nonsense", "next": unescape(hidden)})
+    assert f'value="{hidden}"' in wrong.text
+    answer = browser.post("/login", data={"token": secret, "next": unescape(hidden)})
+    assert (answer.status_code, answer.headers["location"]) == (303, wanted)
+    again = browser.get(page.headers["location"], headers=PAGE)  # from a link of another site, with the cookie
+    assert (again.status_code, again.headers["location"]) == (303, wanted)
+    for other in ("//evil.example/", "/\\evil.example", "https://evil.example", "evil", "/a\r\nX: y", ""):
+        answer = browser.post("/login", data={"token": secret, "next": other})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 def test_a_login_ends_with_its_token(browser, client):
