@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         None, description="secret of a token 'admin' that `trainyard up` makes, for containers"
     )
     web_names: str = Field("", description="other names that the page is reached by, with commas, as behind a proxy")
+    web_url: str = Field(
+        "", description="address that people reach the page by, for notifications; empty: the one that it listens on"
+    )
     open_metrics: bool = Field(False, description="let Prometheus read /metrics and /targets without a token")
     requests_per_second: float = Field(
         500.0, ge=0, le=1e6, description="most requests a token, or an address without one, may send; 0: any number"
@@ -108,7 +111,7 @@ class Settings(BaseSettings):
             check_webhook(url)
         return url
 
-    @field_validator("url")
+    @field_validator("url", "web_url")
     @classmethod
     def _known_yard(cls, url: str) -> str:
         if url:

@@ -6,8 +6,10 @@ Any number of supervisors may do it: each takes what is due by a claim that ends
 from __future__ import annotations
 
 import logging
+import platform
 import threading
 import time
+from urllib.parse import urlsplit
 
 from service import notifications
 from service.errors import Unreachable
@@ -80,6 +82,17 @@ class Notifier:
                 number += 1
         return number
 
+    def _page(self) -> str | None:
+        """Where others find the page, as far as it is known here."""
+        if self._settings.web_url:
+            return self._settings.web_url.rstrip("/")
+        yard = running(self._settings)
+        if yard is None:
+            return None
+        anywhere = urlsplit(yard.web_url).hostname in ("0.0.0.0", "::")
+        port = urlsplit(yard.web_url).port
+        return f"http://{platform.node()}:{port}" if anywhere else yard.web_url
+
     def _deliver_one(self, subscriber: str) -> bool:
         """False: nothing is due, or it failed."""
         with self._database.read() as session:
@@ -90,8 +103,7 @@ class Notifier:
             if notice is None:
                 return False
             run = history.run(session, notice.run_id)
-        yard = running(self._settings)
-        told = notifications.message(notice, run, yard.web_url if yard else None)
+        told = notifications.message(notice, run, self._page())
         answer = notifications.deliver(self._settings, subscriber, told)
         with self._database.write() as session:
             if answer.good:

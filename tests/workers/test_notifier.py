@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from service.settings import Settings, load_settings
 from service.store import notices, transitions
 from service.store.clock import after
 from service.store.tables import Notice, Outcome, Run, State, Subscriber
+from service.yard import YardState
 from tests.receivers import KEY as SECRET
 from tests.receivers import Receiver, serving
 from tests.servers import eventually
@@ -412,3 +414,21 @@ def test_the_command_line_sends_one_now_and_says_what_came_back(here, receiver, 
     none = cli()
     assert (none.returncode, none.stdout) == (2, "")
     assert none.stderr.startswith("error: no notifications are set up here")
+
+
+@ONE
+@pytest.mark.parametrize(
+    ("listens", "told", "page"),
+    [
+        ("http://127.0.0.1:8750", "", "http://127.0.0.1:8750"),
+        ("http://0.0.0.0:8750", "", f"http://{platform.node()}:8750"),
+        ("http://[::]:8750", "", f"http://{platform.node()}:8750"),
+        ("http://0.0.0.0:8750", "https://yard.example/", "https://yard.example"),
+        (None, "https://yard.example", "https://yard.example"),
+        (None, "", None),
+    ],
+)
+def test_the_address_that_is_told_is_one_that_others_can_use(here, monkeypatch, listens, told, page):
+    state = None if listens is None else YardState(1, listens)
+    monkeypatch.setattr("workers.notifier.running", lambda settings: state)
+    assert notifier(here, web_url=told)._page() == page
