@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service.display import duration, headline
 from service.store import history, removal
 from service.store.history import Holder
 from service.store.records import AttemptRecord, RunRecord, WorkerRecord
-from service.store.tables import State, Wish
+from service.store.tables import Run, State, Wish
 from service.store.workers import READY, workers
 
 HOLDERS_SHOWN = 3
@@ -113,4 +114,7 @@ def _more(run: RunRecord) -> str:
 def _again(session: Session, run: RunRecord) -> str:
     if removal.given_up(session, run.id, "checkpoint") is not None:
         return "starts it over, for its checkpoint was removed by retention"
-    return "goes on from there" if run.epoch else "queues it again"
+    if not run.epoch:
+        return "queues it again"
+    there = session.scalar(select(Run.checkpoint_id).where(Run.id == run.id)) is not None
+    return "goes on from there" if there else "starts it over, for there is no checkpoint of it here"

@@ -435,11 +435,13 @@ def resume(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
 
 
 def retry(session: Session, which: ColumnElement[bool]) -> dict[int, State]:
-    """Queue failed and cancelled runs again; they go on from their last checkpoint, with their attempts renewed."""
+    """Queue failed and cancelled runs again; they go on from their last checkpoint, with their attempts renewed, and
+    start over where there is none."""
     again = select(Spec.document["max_attempts"].as_integer()).where(Spec.run_id == Run.id).scalar_subquery()
     changes = {
         "state": State.QUEUED, "wish": None, "error": None, "finished": None, "worker": None, "lost_by": None,
         "not_before": now(), "max_attempts": Run.attempt + again,
+        "epoch": case((Run.checkpoint_id.is_(None), 0), else_=Run.epoch),
     }  # fmt: skip
     return _ask(session, which & Run.wish.is_(None), (State.FAILED, State.CANCELLED), changes)
 

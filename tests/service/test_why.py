@@ -130,7 +130,7 @@ def test_a_paused_run_tells_how_it_goes_on(yard):
     yard.pause(waiting)
     assert told(yard, waiting) == f"is paused before it started; `trainyard runs resume {waiting}` queues it again"
     claim = yard.claimed()
-    yard.record(claim, epoch=4, first_epoch=1)
+    yard.record(claim, epoch=4, first_epoch=1, checkpoint_id=yard.blob_id)
     yard.pause(claim.run_id)
     assert told(yard, claim.run_id).endswith("4 of 30 epochs are done; it was asked to pause")
     yard.interrupt(claim)
@@ -159,10 +159,22 @@ def test_a_cancelled_run_tells_what_a_retry_does(yard):
     retry = f"`trainyard runs retry {waiting}`"
     assert told(yard, waiting) == f"was cancelled before it started; {retry} queues it again"
     claim = yard.claimed()
-    yard.record(claim, epoch=4, first_epoch=1)
+    yard.record(claim, epoch=4, first_epoch=1, checkpoint_id=yard.blob_id)
     yard.finish(claim, Outcome.CANCELLED)
     retry = f"`trainyard runs retry {claim.run_id}`"
     assert told(yard, claim.run_id) == f"was cancelled after 4 of 30 epochs; {retry} goes on from there"
+
+
+def test_a_cancelled_run_without_a_checkpoint_starts_over_and_does_not_say_otherwise(yard):
+    claim = yard.claimed()
+    yard.record(claim, epoch=4, first_epoch=1)
+    yard.finish(claim, Outcome.CANCELLED)
+    assert told(yard, claim.run_id).endswith(" starts it over, for there is no checkpoint of it here")
+    yard.retry(claim.run_id)
+    again = yard.claim()
+    assert told(yard, claim.run_id) == "trains on ada (attempt 2), 0 of 30 epochs are done"
+    yard.record(again, epoch=1, first_epoch=1)
+    assert told(yard, claim.run_id) == "trains on ada (attempt 2), 1 of 30 epochs are done"
 
 
 def test_a_failed_run_tells_its_error_and_a_machine_that_died_is_no_failure_of_the_training(yard):
