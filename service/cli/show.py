@@ -12,6 +12,8 @@ from service.cli.output import print_facts, print_json, print_table
 from service.display import age, lasted, number, sparkline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.store.records import AttemptRecord, EditRecord, RunRecord
 
 STEP_POINTS = 1000  # of each metric, for programs that plot
@@ -99,10 +101,35 @@ def _facts(run: RunRecord, origin: dict[str, Any], there: set[int]) -> list[tupl
         ("created", age(run.created)),
         *([("submitted", submitter)] if (submitter := sentence(origin)) else []),
         ("time", lasted(run)),
+        *_outline(run.spec),
         ("dataset", run.dataset_sha256[:16]),
         ("weights", (run.weights_sha256 or "-")[:16]),
     ]
     return facts
+
+
+def _outline(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is trained, and how, in two lines; `--json` has every key."""
+    network, train = spec.get("network", ()), spec.get("train", {})
+    ((optimizer, settings),) = spec.get("optimizer", {"": {}}).items()
+    rate, schedule = settings.get("learning_rate"), next(iter(spec.get("schedule") or ["constant"]))
+    words = [
+        optimizer,
+        "" if rate is None else f"learning_rate {number(rate)}{'' if schedule == 'constant' else f' ({schedule})'}",
+        f"batches of {train['batch_size']}" if "batch_size" in train else "",
+        f"seed {spec['seed']}" if "seed" in spec else "",
+    ]
+    lines = {"network": ", ".join(map(_layer, network)), "optimizer": ", ".join(filter(None, words))}
+    return [(name, line) for name, line in lines.items() if line]
+
+
+def _layer(layer: str | Mapping[str, Any]) -> str:
+    """A layer in a word or three: dense 16 relu."""
+    if isinstance(layer, str):
+        return layer
+    ((kind, settings),) = layer.items()
+    told = [settings[key] for key in ("units", "rate", "activation") if settings and settings.get(key) is not None]
+    return " ".join(map(str, (kind, *(value for value in told if value != "linear"))))
 
 
 def _parents(run: RunRecord, there: set[int]) -> list[tuple[str, str]]:

@@ -437,6 +437,8 @@ def test_a_run_is_shown_with_its_metrics_and_attempts(cli):
     shown = cli("runs", "show", 1).out
     assert shown.startswith("run 1 completed on ada after 3 epochs")
     assert re.search(r"^tags +try *$", shown, re.M)
+    assert re.search(r"^network +dense 16 relu, dense 16 relu, dense 3$", shown, re.M)
+    assert re.search(r"^optimizer +adam, learning_rate 0.001, batches of 16, seed 0$", shown, re.M)
     assert re.search(r"^val_accuracy +0\.\d+ +0\.\d+ +\d ", shown, re.M)
     assert re.search(r"^ +1  ada +.* ago +3  completed", shown, re.M)
 
