@@ -42,14 +42,18 @@ class Using(Connection):
     """The part of a client that uses the weights of runs."""
 
     def weights_file(self, run_id: int, *, last: bool = False) -> bytes:
-        """The safetensors file of the best weights (or the last ones)."""
+        """The safetensors file of the best weights (or the last ones); those of its checkpoint while a run rests."""
+        from service import resting
+
         with self.database.read() as session:
             run = history.run(session, run_id)
             row = session.get_one(Run, run_id)
             blob_id = row.last_weights_id if last else row.weights_id
-            if blob_id is None:
-                raise _missing(session, run)
-            return blobs.load(session, blob_id)
+            if blob_id is not None:
+                return blobs.load(session, blob_id)
+            if row.checkpoint_id is not None and run.state in resting.RESTS:
+                return resting.weights_file(session, run, row.checkpoint_id, last=last)
+            raise _missing(session, run)
 
     def weights(self, run_id: int, *, last: bool = False) -> Mapping[str, np.ndarray]:
         """The best weights (or the last ones) as arrays by name, such as `1.dense.weight`."""

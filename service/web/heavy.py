@@ -90,8 +90,8 @@ class Judges:
 
     def _remember(self, known: tuple[int, str | None], found: Inside) -> None:
         pictures = [*found.filters, *(mistake.image for mistake in found.mistakes)]
-        if sum(picture.nbytes for picture in pictures) > LARGEST:
-            return
+        if known[1] is None or sum(picture.nbytes for picture in pictures) > LARGEST:
+            return  # the weights of a checkpoint are others after the next one
         with self._lock:
             self._insides[known] = found
             if len(self._insides) > REMEMBERED:

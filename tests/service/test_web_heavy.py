@@ -26,10 +26,10 @@ class Slow:
     """A client that looks inside a network once it may."""
 
     def __init__(self, picture: np.ndarray = PICTURE) -> None:
-        self.may, self.asked, self.picture = Event(), 0, picture
+        self.may, self.asked, self.picture, self.sha256 = Event(), 0, picture, cast(str | None, "a" * 64)
 
     def run(self, run_id: int) -> Any:
-        return SimpleNamespace(weights_sha256="a" * 64)
+        return SimpleNamespace(weights_sha256=self.sha256)
 
     def inside(self, run_id: int) -> Any:
         self.asked += 1
@@ -81,14 +81,18 @@ def test_a_network_that_many_look_into_is_read_by_those_who_have_a_turn_alone():
     assert slow.asked == heavy.EVALUATIONS
 
 
-def test_networks_with_large_pictures_and_many_of_them_are_not_remembered(monkeypatch):
+def test_not_all_networks_are_remembered(monkeypatch):
     slow = Slow(np.zeros((2000, 3000), np.uint8))
     slow.may.set()
     judges = Judges(cast(Client, slow))
     judges.inside(1)
     judges.inside(1)
     assert slow.asked == 2
-    slow.picture = PICTURE
+    slow.picture, slow.sha256 = PICTURE, None  # of a checkpoint, which is followed by others
+    judges.inside(1)
+    judges.inside(1)
+    assert slow.asked == 4
+    slow.sha256, slow.asked = "a" * 64, 2
     for run in (*range(heavy.REMEMBERED + 1), 0):
         judges.inside(run)
     assert slow.asked == 2 + heavy.REMEMBERED + 2

@@ -15,6 +15,7 @@ from sqlalchemy import event
 
 import nn
 from service.datasets.tensors import pack, unpack
+from service.errors import InputError
 from service.queue import Tickets
 from service.store import blobs, transitions
 from service.store import workers as worker_store
@@ -333,6 +334,29 @@ def test_a_long_epoch_is_saved_in_its_middle_and_a_death_there_costs_no_more(her
     here.train()
     assert here.outcomes(run) == ["lost", "completed"]
     assert here.result(run) == here.result(whole)
+
+
+def test_what_a_run_has_learned_can_be_had_while_it_rests_and_after_it_was_cancelled_then(here, before_step):
+    paused, cancelled = here.submit(), here.submit()
+    for run, ask, stop in (
+        (paused, here.client.pause, Stop.PAUSED), (cancelled, here.client.cancel, Stop.CANCELLED)
+    ):  # fmt: skip
+
+        def stopped(run=run, ask=ask, stop=stop):
+            ask(run, timeout=0)
+            eventually(lambda: keeper_of(run).stop is stop)
+
+        before_step({2 * STEPS + 5: stopped})
+        here.train()
+    assert [here.client.run(run).state for run in (paused, cancelled)] == ["paused", "cancelled"]
+    best, last, _ = here.result(cancelled)
+    assert best != last
+    assert here.result(paused)[:2] == (best, last)
+    here.client.cancel(paused)
+    assert here.result(paused)[:2] == (best, last)
+    here.client.retry(paused)
+    with pytest.raises(InputError, match="has no weights"):
+        here.client.weights_file(paused)
 
 
 def test_a_paused_run_rests_with_its_work_saved_and_goes_on_to_the_same_bytes(here, before_step):
