@@ -162,7 +162,7 @@ def best(metric: MetricOption, where: WhereOption = None, limit: LimitOption = 5
     Example: trainyard runs best --metric val_accuracy --where "name = digits"
     """
     client = context.client()
-    found = [run for run in client.best(metric, where, limit=limit) if metric in run.metrics]
+    found = client.best(metric, where, limit=limit)
     if json:
         print_json([run.json() for run in found])
         return

@@ -59,11 +59,12 @@ class Following(Connection):
         return rows
 
     def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:
-        """The runs that are best by a metric at its best epoch; those that have it come first.
+        """The runs that are best by a metric at its best epoch, of those that have it.
 
         Raises InputError for what is no metric.
         """
-        return self.runs(where, sort=best_of(metric), limit=limit)
+        found = self.runs(where, sort=best_of(metric), limit=limit)
+        return [run for run in found if metric in run.metrics]  # those that lack it come last
 
     def stats(self, metric: str, by: str, where: str | None = None, *, limit: int = 20) -> list[Group]:
         """Count, mean, deviation and best of a metric (or of another field that is a number) for each group of runs.
