@@ -41,7 +41,7 @@ def why(session: Session, run_id: int, lease_seconds: float) -> str:
 
 
 def _waits(session: Session, run: RunRecord, attempts: Sequence[AttemptRecord], lease_seconds: float) -> str:
-    before = f" (attempt {run.attempt} was {attempts[-1].outcome}: {attempts[-1].reason})" if attempts else ""
+    before = _before(run, attempts[-1]) if attempts else ""
     ready = [w for w in workers(session, lease_seconds) if run.queue in w.queues and w.state == READY]
     serving = [worker for worker in ready if worker.set_aside is None]
     if not serving:
@@ -60,6 +60,11 @@ def _waits(session: Session, run: RunRecord, attempts: Sequence[AttemptRecord], 
     else:
         reason = "others are about to start"
     return f"run {run.id} waits: {reason}; {line}{before}"
+
+
+def _before(run: RunRecord, last: AttemptRecord) -> str:
+    """How the last attempt ended; one that was cancelled has no reason but that."""
+    return f" (attempt {run.attempt} was {last.outcome}{f': {last.reason}' if last.reason else ''})"
 
 
 def _nobody(run: RunRecord, set_aside: Sequence[WorkerRecord]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from service.cli import context
 from service.cli.context import JsonOption
-from service.cli.output import hint, print_json, print_table
+from service.cli.output import GAP, blocks, hint, print_json, print_table
 from service.display import number, shortened
 
 if TYPE_CHECKING:
@@ -171,26 +171,12 @@ def _show_turned(groups: Sequence[Sequence[Row]], heads: Sequence[str]) -> None:
         for group in groups
         for name, (_, cells) in zip(short_names([label for label, _ in group]), group, strict=True)
     ]
-    for at, block in enumerate(_blocks(columns, WIDTH - max(3, *map(len, heads)) - 2)):
+    widths = [max(map(len, (name, *cells))) for name, cells in columns]
+    for at, block in enumerate(blocks(widths, WIDTH - max(3, *map(len, heads)) - len(GAP))):
         if at:
             print()
-        rows = zip(heads, *(cells for _, cells in block), strict=True)
-        print_table([">RUN", *(f">{name}" for name, _ in block)], rows)
-
-
-def _blocks(columns: Iterable[Row], room: int) -> Iterator[list[Row]]:
-    """The columns in groups that are no wider than the room, each as full as it can be."""
-    block: list[Row] = []
-    used = 0
-    for column in columns:
-        width = max(len(text) for text in (column[0], *column[1])) + 2
-        if block and used + width > room:
-            yield block
-            block, used = [], 0
-        block.append(column)
-        used += width
-    if block:
-        yield block
+        names, cells = zip(*(columns[place] for place in block), strict=True)
+        print_table([">RUN", *(f">{name}" for name in names)], zip(heads, *cells, strict=True))
 
 
 def tail(label: str, width: int) -> str:

@@ -34,11 +34,13 @@ def edit(
     """
     check_which(runs, where)
     parents = dict(map(_parent, parent))
-    changed = context.client().edit(where or runs or [], name=name, note=note, tag=tag, untag=untag, parents=parents)
+    client = context.client()
+    changed = client.edit(where or runs or [], name=name, note=note, tag=tag, untag=untag, parents=parents)
     if changed:
         print(f"{len(changed):,} {'run' if len(changed) == 1 else 'runs'} changed")
     else:
-        hint("nothing changed: no run fits" if where is not None else "nothing changed: it is so already")
+        none = where is not None and not client.runs(where, limit=1)
+        hint(f"nothing changed: {'no run fits' if none else 'it is so already'}")
 
 
 def _parent(text: str) -> tuple[str, int | None]:

@@ -59,7 +59,7 @@ def _show_classes(found: Evaluation) -> None:
         rows = sorted(rows, key=lambda row: float(row[3]))[:LISTED]
         hint(f"the {LISTED} of {len(found.classes)} classes with the lowest F1; --json has all")
     print_table(
-        ["CLASS", ">PRECISION", ">RECALL", ">F1", ">SUPPORT"],
+        ["<CLASS", ">PRECISION", ">RECALL", ">F1", ">SUPPORT"],
         [(shortened(name, NAME), f"{p:.3f}", f"{r:.3f}", f"{f:.3f}", support) for name, p, r, f, support in rows],
     )
 

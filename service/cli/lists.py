@@ -83,7 +83,7 @@ CSV_COLUMNS = "id, name, state, queue, priority, attempts, epoch, epochs, create
 
 
 def _print_runs(runs: Iterable[RunRecord]) -> None:
-    print_table([">RUN", "NAME", "STATE", ">EPOCH", "BEST", ">TIME", "WORKER"], map(_row, runs))
+    print_table([">RUN", "<NAME", "STATE", ">EPOCH", "BEST", ">TIME", "<WORKER"], map(_row, runs))
 
 
 def _row(run: RunRecord) -> tuple[Any, ...]:
@@ -108,7 +108,9 @@ def _print_values(rows: Sequence[Mapping[str, Any]], fields: str, *, json: bool,
 
         _print_csv(parse_fields(fields, tags=True), (row.values() for row in rows))
     elif rows:
-        head = [f">{name}" if _is_number(rows, name) else name for name in rows[0]]
+        head = [
+            f">{name}" if _is_number(rows, name) else _heading(name, (row[name] for row in rows)) for name in rows[0]
+        ]
         print_table(head, ([_shown(value, name) for name, value in row.items()] for row in rows))
 
 
@@ -118,6 +120,11 @@ def _print_csv(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(header)
     out.writerows(jsonable([_joined(value) for value in row]) for row in rows)
+
+
+def _heading(name: str, values: Iterable[Any]) -> str:
+    """Free text may be shortened; states, numbers and times may not."""
+    return f"<{name}" if name != "state" and any(isinstance(value, str | list) for value in values) else name
 
 
 def _is_number(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
@@ -155,12 +162,12 @@ def best(metric: MetricOption, where: WhereOption = None, limit: LimitOption = 5
     Example: trainyard runs best --metric val_accuracy --where "name = digits"
     """
     client = context.client()
-    found = [run for run in client.best(metric, where, limit=limit) if metric in run.metrics]
+    found = client.best(metric, where, limit=limit)
     if json:
         print_json([run.json() for run in found])
         return
     rows = ((run.id, shortened(run.name, 16), run.state, *_at_best(run, metric), lasted(run)) for run in found)
-    print_table([">RUN", "NAME", "STATE", f">{metric}", ">AT EPOCH", ">TIME"], rows)
+    print_table([">RUN", "<NAME", "STATE", f">{metric}", ">AT EPOCH", ">TIME"], rows)
     if len(found) > 1:
         hint(f"what makes them differ: trainyard runs compare {' '.join(str(run.id) for run in found)}")
     if not found:
@@ -214,7 +221,8 @@ def stats(
         )
         for group in found
     )
-    print_table([*names, ">RUNS", ">MEAN", ">DEVIATION", ">BEST", ">OF RUN"], rows)
+    keys = [_heading(name, (group.key[place] for group in found)) for place, name in enumerate(names)]
+    print_table([*keys, ">RUNS", ">MEAN", ">DEVIATION", ">BEST", ">OF RUN"], rows)
     if not found:
         hint(f"no run that fits has {metric}")
 
@@ -241,6 +249,6 @@ def pareto(
         (run.id, shortened(run.name, 16), run.state, *(_shown(row[field], field) for field in fields))
         for run, row in zip(found, values, strict=True)
     )
-    print_table([">RUN", "NAME", "STATE", *(f">{field}" for field in fields)], rows)
+    print_table([">RUN", "<NAME", "STATE", *(f">{field}" for field in fields)], rows)
     if not found:
         hint("no run that fits has both")

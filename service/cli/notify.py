@@ -23,6 +23,6 @@ def test() -> None:
     """
     answers = context.client().notify_test()
     rows = ((subscriber, "ok" if answer.good else "wrong", answer.sentence) for subscriber, answer in answers.items())
-    print_table(["TO", "", "~ANSWER"], rows)
+    print_table(["<TO", "", "~ANSWER"], rows)
     if not all(answer.good for answer in answers.values()):
         raise typer.Exit(1)

@@ -154,7 +154,7 @@ def _show(pruned: Pruned, json: bool, free: str) -> None:
         print_json({"decisions": [decision.json() for decision in pruned.decisions], "bytes": pruned.bytes})
         return
     if pruned.decisions:
-        print_table([">RUN", "NAME", "WHAT", "", ">SIZE", "~WHY"], map(_row, pruned.decisions))
+        print_table([">RUN", "<NAME", "WHAT", "", ">SIZE", "~WHY"], map(_row, pruned.decisions))
         print()
     print(f"{size(pruned.bytes)} {free}" if pruned.going else "there is nothing to give up")
 

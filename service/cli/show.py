@@ -62,7 +62,7 @@ def show(
             (a.number, a.worker, age(a.started), a.epoch or "-", a.outcome or "running", a.reason or "")
             for a in attempts
         )
-        print_table([">TRY", "WORKER", "STARTED", ">EPOCH", "OUTCOME", "~REASON"], rows)
+        print_table([">TRY", "<WORKER", "STARTED", ">EPOCH", "OUTCOME", "~REASON"], rows)
         print_environments(attempts)
     if edits:
         _show_edits(edits)
@@ -83,7 +83,7 @@ def print_environments(attempts: list[AttemptRecord]) -> None:
 def _show_edits(edits: list[EditRecord]) -> None:
     print()
     rows = ((age(edit.at), edit.who, edit.what, edit.before or "-", edit.after or "-") for edit in edits)
-    print_table(["EDITED", "BY", "WHAT", "~FROM", "~TO"], rows)
+    print_table(["EDITED", "<BY", "WHAT", "~FROM", "~TO"], rows)
 
 
 def _facts(run: RunRecord, origin: dict[str, Any], there: set[int]) -> list[tuple[str, Any]]:

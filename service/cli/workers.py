@@ -38,7 +38,7 @@ def list_workers(
         (w.name, w.host, _state(w), f"{w.busy}/{w.slots}", ",".join(w.queues), f"{duration(w.silent_seconds)} ago")
         for w in known
     )
-    print_table(["WORKER", "HOST", "STATE", ">BUSY", "QUEUES", ">SEEN"], rows)
+    print_table(["WORKER", "<HOST", "STATE", ">BUSY", "<QUEUES", ">SEEN"], rows)
     for worker in known:
         if worker.set_aside is not None:
             print(f"\n{worker.name} is set aside: {worker.set_aside}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service import following
@@ -53,30 +54,33 @@ class Following(Connection):
         with self.database.read() as session:
             rows = history.values_of(session, run_ids, {name: value(field) for name, field in asked.items()})
         whole = [name for name, field in asked.items() if is_whole(field)]
-        for row in rows:  # numbers of specs are kept as doubles
-            row |= {name: int(row[name]) for name in whole if isinstance(row[name], float)}
+        for row in rows:
+            row |= {name: _numbered(row[name], True) for name in whole}
             row |= {name: sorted((row[name] or "").split()) for name, field in asked.items() if isinstance(field, Tag)}
         return rows
 
     def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:
-        """The runs that are best by a metric at its best epoch; those that have it come first.
+        """The runs that are best by a metric at its best epoch, of those that have it.
 
         Raises InputError for what is no metric.
         """
-        return self.runs(where, sort=best_of(metric), limit=limit)
+        found = self.runs(where, sort=best_of(metric), limit=limit)
+        return [run for run in found if metric in run.metrics]  # those that lack it come last
 
     def stats(self, metric: str, by: str, where: str | None = None, *, limit: int = 20) -> list[Group]:
         """Count, mean, deviation and best of a metric (or of another field that is a number) for each group of runs.
 
         `by` lists fields: "optimizer, train.batch_size". The groups with the best values come first.
         """
-        from service.expressions import orders
+        from service.expressions import orders, parse_fields
+        from service.expressions.fields import is_whole
         from service.store import statistics
 
         fits, measured = condition_of(where), orders.measure(metric)
-        keys = orders.keys(by)
+        keys, whole = orders.keys(by), [is_whole(field) for field in parse_fields(by).values()]
         with self.database.read() as session:
-            return statistics.groups(session, fits, measured, keys, limit)
+            groups = statistics.groups(session, fits, measured, keys, limit)
+        return [replace(group, key=tuple(map(_numbered, group.key, whole))) for group in groups]
 
     def pareto(self, first: str, second: str, where: str | None = None) -> list[RunRecord]:
         """The runs of which no other is better in one of two fields and at least as good in the other.
@@ -219,3 +223,8 @@ class Following(Connection):
 
         with self.database.read() as session:
             return why(session, run_id, self.settings.lease_seconds)
+
+
+def _numbered(value: Any, whole: bool) -> Any:
+    """A value of a field; numbers of specs are kept as doubles, of whole ones, too."""
+    return int(value) if whole and isinstance(value, float) else value

@@ -120,6 +120,11 @@ def test_whole_runs_layers_and_replays_are_as_the_client_has_them(api, client):
     assert api.get("/runs", params={"specs": True}).json() == {"runs": runs, "next": None}
     best = [run.json() for run in client.best("val_loss")]
     assert api.get("/runs/best", params={"metric": "val_loss", "specs": True}).json() == {"runs": best}
+    some = api.get("/runs/best", params={"metric": "val_loss", "limit": 100}).json()["runs"]
+    assert [run["id"] for run in some] == [run.id for run in client.runs(sort="best(val_loss)") if run.metrics]
+    assert 0 < len(some) < len(runs)
+    [group] = api.get("/runs/stats", params={"metric": "val_loss", "by": "seed, optimizer"}).json()["groups"]
+    assert repr(group["key"]) == "[0, 'adam']"  # and not 0.0
     layers = client.layers(1)
     told = api.get("/runs/1/layers").json()
     assert (tuple(told["input_shape"]), told["parameters"]) == (layers.input_shape, layers.parameters)

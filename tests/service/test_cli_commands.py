@@ -371,6 +371,8 @@ def test_the_best_runs_their_groups_and_the_front_are_told(cli):
     assert header == ["optimizer", "name", "count", "mean", "deviation", "best", "run_id"]
     assert (row[0], row[2], row[4], row[6]) == ("adam", "1", "", "1")
     assert row[5] == str(best["metrics"]["val_loss"]["best"])
+    whole = cli("runs", "stats", "--by", "seed, optimizer.adam.learning_rate", "--metric", "val_loss", "--csv").out
+    assert whole.splitlines()[1].startswith("0,0.001,1,")
     assert cli("runs", "best", "--metric", "val_accuracy").err == ""
     with Client(Settings(home=cli.home, database_url="", broker_url="")) as client, client.database.write() as session:
         session.add(Summary(run_id=2, name="val_accuracy", last=0.1, last_epoch=1, best=0.1, best_epoch=1))
@@ -383,7 +385,9 @@ def test_runs_are_edited_by_number_and_by_fit_and_what_was_edited_is_shown(cli):
         == "1 run changed\n"
     )
     assert cli("runs", "edit", "--where", "state in (failed, cancelled)", "--tag", "gone").out == "2 runs changed\n"
-    assert cli("runs", "edit", 1, "--tag", "keep").err == "nothing changed: it is so already\n"
+    for which in ((1,), ("--where", "id = 1")):
+        assert cli("runs", "edit", *which, "--tag", "keep").err == "nothing changed: it is so already\n"
+    assert cli("runs", "edit", "--where", "id < 0", "--tag", "keep").err == "nothing changed: no run fits\n"
     run = cli("runs", "show", 1, "--json").json
     assert (run["note"], run["cloned_from"], "keep" in run["tags"]) == ("the first", 2, True)
     assert [edit["what"] for edit in run["edits"]] == ["cloned_from", "note", "tag"]

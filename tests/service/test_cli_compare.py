@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from service.cli import compare, context
+from service.cli import context
 from service.cli.main import main
+from service.cli.output import blocks
 from service.store.points import Point
 
 
@@ -84,9 +85,9 @@ def test_below_each_other_runs_lose_keys_that_say_little_and_it_is_told(cli, yar
 
 
 def test_columns_are_packed_into_blocks_that_are_no_wider_than_the_room():
-    columns = [("ten column", ["1", "2"])] * 7
-    assert [len(block) for block in compare._blocks(columns, 65)] == [5, 2]
-    assert [len(block) for block in compare._blocks(columns, 5)] == [1] * 7
+    assert list(blocks([10] * 7, 65)) == [range(5), range(5, 7)]
+    assert list(blocks([10] * 2, 5)) == [range(1), range(1, 2)]
+    assert list(blocks([], 5)) == []
 
 
 @pytest.mark.parametrize("kind", ["sqlite"], indirect=True)

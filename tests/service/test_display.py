@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import re
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from service.cli.output import plain_table, print_table, rich_table
 from service.display import headline
@@ -69,6 +72,58 @@ def test_only_tables_of_plain_words_are_made_without_rich():
     assert plain_table([">RUN", "NAME"], [("1", "a"), ("12", "naïve …")]) is None
     assert plain_table([">RUN", "NAME"], [("1", "a"), ("12", "b …")]) == ["RUN  NAME", "  1  a", " 12  b …"]
     assert printed(print_table, [">RUN", "NAME"], [(1, "漢")]) == "RUN  NAME\n  1  漢\n"
+
+
+NUMBERS = st.integers(0, 10**13).map(str) | st.floats(-1e9, 1e9).map(lambda value: f"{value:.4g}") | st.just("25 ms")
+STATES = st.sampled_from(["completed", "set aside", "900000/900000", "test_accuracy 0.9667"])
+WORDS = st.text(st.sampled_from("abc漢-"), max_size=50)
+KINDS = {">": NUMBERS, "": STATES, "<": WORDS, "~": st.lists(WORDS, max_size=20).map(" ".join)}
+HEADINGS = st.sampled_from(["RUN", "optimizer.adam.learning_rate", "best(val_loss)", "AT EPOCH", "a" * 30, ""])
+
+
+@st.composite
+def wide_tables(draw):
+    marks = draw(st.lists(st.sampled_from(list(KINDS)), max_size=14))
+    rows = draw(st.lists(st.tuples(NUMBERS, *(KINDS[mark] for mark in marks)), min_size=1, max_size=4))
+    return [">RUN", *(mark + draw(HEADINGS) for mark in marks)], rows
+
+
+@given(wide_tables(), st.integers(40, 200))
+def test_a_terminal_shows_numbers_and_states_whole_in_lines_that_fit(table, width):
+    """A cell may stand in several lines, between blanks; then its words are whole."""
+    columns, rows = table
+    lines = in_terminal(columns, rows, width)
+    assert max(map(cell_len, lines)) <= width
+    words = Counter(word for line in lines for word in line.split())
+    shown = [row[place] for row in rows for place, column in enumerate(columns) if column[:1] not in ("<", "~")]
+    assert Counter(word for cell in shown for word in cell.split()) <= words
+    headings = "".join(column.lstrip("<>~") for column in columns)
+    assert Counter(headings.replace(" ", "")) <= Counter("".join(lines))
+
+
+def test_a_table_too_wide_for_a_terminal_goes_on_below_and_repeats_its_first_column():
+    columns = [">RUN", "<NAME", "STATE", "optimizer.adam.learning_rate", ">test_accuracy"]
+    rows = [("1", "a-name-that-is-long", "completed", "25 ms", "0.9667"), ("12", "b", "failed", "-", "0.5")]
+    assert in_terminal(columns, rows, 40) == [
+        "                             optimizer.",
+        "                             adam.",
+        "                             learning_",
+        "RUN  NAME         STATE      rate",
+        "  1  a-name-tha…  completed  25 ms",
+        " 12  b            failed     -",
+        "",
+        "RUN  test_accuracy",
+        "  1         0.9667",
+        " 12            0.5",
+    ]
+
+
+def in_terminal(columns, rows, width):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("FORCE_COLOR", "1"), ("TERM", "xterm"), ("COLUMNS", str(width))):
+            patch.setenv(name, value)
+        shown = printed(print_table, columns, rows)
+    return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()]
 
 
 def printed(table, *arguments):

@@ -54,7 +54,7 @@ QUESTIONS = [
     "runs list --where nonsense=", "runs list --where learning_rate>1", "runs list --after 99999",
     "runs best --metric val_accuracy", "runs best --metric val_accuracy --json", "runs best --metric id",
     "runs stats --by optimizer --metric val_accuracy", "runs stats --by optimizer --metric val_accuracy --json",
-    "runs stats --by optimizer --metric epoch --json",
+    "runs stats --by optimizer --metric epoch --json", "runs stats --by seed --metric epoch --csv",
     "runs pareto val_loss duration", "runs show 1", "runs show 1 --json", "runs show 99999",
     "runs why 1", "runs why 2", "runs why 99999", "runs compare 1 2", "runs compare 1 2 --json", "runs compare 1 99999",
     "runs logs 1", "runs logs 1 --tail 2", "runs logs 1 --json", "runs logs 99999", "runs evaluate 1",

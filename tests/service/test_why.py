@@ -101,6 +101,18 @@ def test_what_ended_the_last_attempt_is_told_while_the_run_waits_again(yard):
     )
 
 
+def test_a_run_that_was_cancelled_and_retried_tells_no_reason_for_it(yard):
+    claim = yard.claimed()
+    serve(yard)
+    yard.finish(claim, Outcome.CANCELLED)
+    other = yard.claimed()
+    yard.retry(claim.run_id)
+    assert told(yard, claim.run_id) == (
+        f"waits: the only slot is busy (run {other.run_id} on ada, epoch 0 of 30); "
+        "it is next in line (attempt 1 was cancelled)"
+    )
+
+
 def test_a_run_that_pauses_after_losses_says_until_when(yard):
     claim = yard.claimed()
     yard.lose(claim)
