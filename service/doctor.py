@@ -141,12 +141,13 @@ def _risks(what: str, sentences: Iterable[str]) -> list[Finding]:
 
 
 def _page(client: Client) -> list[Finding]:
-    """Where the page is, or would be: it has no password."""
+    """Where the page is, or would be: other machines need a token, and it speaks no TLS."""
     state = running(client.settings)
     host = urlsplit(state.web_url).hostname if state else client.settings.host
     if not elsewhere(host):
         return []
-    return [Finding(WARNING, "page", f"it listens on {host}, and whoever reaches it sees all runs; set TRAINYARD_HOST")]
+    return [Finding(WARNING, "page", f"it listens on {host} and asks for a token, which travels readable; outside a "
+                    "network that you trust put a proxy that speaks TLS in front")]  # fmt: skip
 
 
 def _workers(client: Client) -> Finding:

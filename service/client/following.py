@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from service import following
 from service.client.connection import Connection
-from service.client.expressions import best_of, condition_of, numbers_of, order_of
+from service.client.expressions import (
+    best_of,
+    check_limit,
+    condition_of,
+    fields_of,
+    numbers_of,
+    order_of,
+    run_numbers,
+)
 from service.store import history, logs, pages
 from service.store.logs import Place
 from service.store.records import AttemptRecord, LogRecord, RunRecord
@@ -36,6 +44,7 @@ class Following(Connection):
         the last run of a page and goes on behind it; `before` takes that of the first one and goes back. Raises
         InputError for what is no expression or no order.
         """
+        check_limit(limit)
         fits, order = condition_of(where), order_of(sort)
         with self.database.read() as session:
             return history.runs(session, fits, order, after, limit, before)
@@ -67,16 +76,17 @@ class Following(Connection):
         found = self.runs(where, sort=best_of(metric), limit=limit)
         return [run for run in found if metric in run.metrics]  # those that lack it come last
 
-    def stats(self, metric: str, by: str, where: str | None = None, *, limit: int = 20) -> list[Group]:
+    def stats(self, metric: str, by: str | Sequence[str], where: str | None = None, *, limit: int = 20) -> list[Group]:
         """Count, mean, deviation and best of a metric (or of another field that is a number) for each group of runs.
 
-        `by` lists fields: "optimizer, train.batch_size". The groups with the best values come first.
+        `by` lists fields: "optimizer, train.batch_size", or a list of them. The groups with the best values come first.
         """
         from service.expressions import orders, parse_fields
         from service.expressions.fields import is_whole
         from service.store import statistics
 
-        fits, measured = condition_of(where), orders.measure(metric)
+        check_limit(limit)
+        fits, measured, by = condition_of(where), orders.measure(metric), fields_of(by)
         keys, whole = orders.keys(by), [is_whole(field) for field in parse_fields(by).values()]
         with self.database.read() as session:
             groups = statistics.groups(session, fits, measured, keys, limit)
@@ -133,6 +143,7 @@ class Following(Connection):
         from service import frames
 
         made = frames.maker(library)
+        check_limit(limit)
         fits, order = condition_of(where), order_of(sort)
         with self.database.read() as session:
             run_ids = pages.page(session, fits, order, limit=limit)
@@ -168,7 +179,7 @@ class Following(Connection):
         """
         from service.comparison import compare, drawn, judging
 
-        ids = list(dict.fromkeys(run_ids))
+        ids = run_numbers(run_ids)
         with self.database.read() as session:
             runs = history.some(session, ids)
             metric = judging(runs, metric)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
+from service.errors import InputError
 from service.expressions.errors import ExpressionError
 from service.wording import shown
 
@@ -42,8 +44,14 @@ class Token:
     end: int
 
 
+def check_text(text: Any) -> None:
+    if not isinstance(text, str):
+        raise InputError(f"expressions and fields are texts, such as \"tag = 'base'\" or 'val_loss', and not {text!r}")
+
+
 def tokens(text: str) -> list[Token]:
     """The tokens, and one for the end. Raises ExpressionError at the first thing that is none."""
+    check_text(text)
     if len(text) > LONGEST:
         raise ExpressionError(text, LONGEST, LONGEST + 1, f"longer than {LONGEST:,} characters; ask for less at once")
     if stray := re.search("[\0\ud800-\udfff]", text):

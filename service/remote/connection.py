@@ -92,6 +92,10 @@ class RemoteConnection(Client):
         return made(RunRecord, self._get(f"/runs/{run_id}"))
 
     def _get(self, path: str, **query: Any) -> Any:
+        if query.get("where") is not None:
+            from service.expressions.tokens import check_text
+
+            check_text(query["where"])
         return self._ask("GET", path, params=_given(query)).json()
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from service.client.expressions import check_limit, fields_of, run_numbers
 from service.remote.connection import NotRemote, RemoteConnection
 from service.remote.records import made
 from service.store.records import AttemptRecord, EditRecord, LogRecord, RunRecord
@@ -35,6 +36,7 @@ class RemoteFollowing(RemoteConnection):
         before: int | None = None,
         limit: int | None = 20,
     ) -> list[RunRecord]:
+        check_limit(limit)
         if before is not None:  # pages of the API go forwards
             raise NotRemote(self.url)
         rows = self._pages("/runs", limit, after, where=where, sort=sort, specs=True)
@@ -55,12 +57,14 @@ class RemoteFollowing(RemoteConnection):
         return rows
 
     def best(self, metric: str, where: str | None = None, *, limit: int = 1) -> list[RunRecord]:
+        check_limit(limit)
         return self._some("/runs/best", metric=metric, where=where, limit=limit)
 
-    def stats(self, metric: str, by: str, where: str | None = None, *, limit: int = 20) -> list[Group]:
+    def stats(self, metric: str, by: str | Sequence[str], where: str | None = None, *, limit: int = 20) -> list[Group]:
         from service.store.statistics import Group
 
-        answer = self._get("/runs/stats", metric=metric, by=by, where=where, limit=limit)
+        check_limit(limit)
+        answer = self._get("/runs/stats", metric=metric, by=fields_of(by), where=where, limit=limit)
         return [made(Group, row) for row in answer["groups"]]
 
     def pareto(self, first: str, second: str, where: str | None = None) -> list[RunRecord]:
@@ -102,7 +106,7 @@ class RemoteFollowing(RemoteConnection):
         from service import frames
 
         made, wanted = frames.maker(library), frames.metric_names(names)
-        run_ids = self._fitting(runs) if isinstance(runs, str) else list(dict.fromkeys(runs))
+        run_ids = self._fitting(runs) if isinstance(runs, str) else run_numbers(runs)
         points = [
             (run_id, row["epoch"], name, value)
             for run_id in run_ids
@@ -119,7 +123,7 @@ class RemoteFollowing(RemoteConnection):
     def compare(self, run_ids: Iterable[int], metric: str | None = None, *, curves: bool = True) -> Comparison:
         from service.comparison import Comparison
 
-        ids = list(dict.fromkeys(run_ids))
+        ids = run_numbers(run_ids)
         told = self._get("/runs/compare", run=ids, metric=metric, curves=curves)
         points = {
             name: tuple(
@@ -146,7 +150,7 @@ class RemoteFollowing(RemoteConnection):
     def watch_all(self, runs: str | Iterable[int], timeout: float | None = None) -> Iterator[RunRecord]:
         from service.following import TimedOut, late
 
-        open_ids = self._fitting(runs) if isinstance(runs, str) else list(dict.fromkeys(runs))
+        open_ids = self._fitting(runs) if isinstance(runs, str) else run_numbers(runs)
         deadline = None if timeout is None else time.monotonic() + timeout
         shown: dict[int, RunRecord] = {}
         while open_ids:

@@ -147,6 +147,32 @@ def test_runs_are_listed_newest_first_filtered_and_by_pages(client):
     assert {queue: number for queue, (number, _) in client.waiting().items()} == {"night": 1}
 
 
+WRONG = [
+    (lambda client: client.runs(5), "expressions and fields are texts, such as .*, and not 5"),
+    (lambda client: client.runs(["id=1"]), r"expressions and fields are texts, .*, and not \['id=1'\]"),
+    (lambda client: client.stats("val_loss", by=["optimizer", 5]), "expressions and fields are texts, .*, and not 5"),
+    (lambda client: client.runs("id=1", limit="x"), "limit is a whole number that is not negative, .* and not 'x'"),
+    (lambda client: client.runs(limit=-1), "limit is a whole number .* and not -1"),
+    (lambda client: client.best("val_loss", limit=-1), "limit is a whole number .* and not -1"),
+    (lambda client: client.stats("val_loss", "seed", limit=-1), "limit is a whole number .* and not -1"),
+    (lambda client: client.compare("tag = base"), r"a list of their numbers, .* \[1, 2\], and not by 'tag = base'"),
+    (lambda client: client.compare(8), "a list of their numbers, .*, and not by 8"),
+    (lambda client: client.compare([8, "9"]), "a list of their numbers, .*; '9' is no number of a run"),
+    (lambda client: client.metrics_frame([[1]]), r"a list of their numbers, .*; \[1\] is no number of a run"),
+]
+
+
+@pytest.mark.parametrize(("question", "sentence"), WRONG)
+def test_a_question_of_the_wrong_kind_is_refused_with_what_is_wanted(client, question, sentence):
+    with pytest.raises(InputError, match=sentence):
+        question(client)
+
+
+def test_fields_come_as_a_list_too_and_numbers_of_runs_from_numpy(client):
+    assert client.stats("val_loss", ["optimizer", "seed"]) == client.stats("val_loss", "optimizer, seed")
+    assert client.compare(np.array([1, 2, 1]), curves=False) == client.compare([1, 2], curves=False)
+
+
 def test_the_history_is_rows_by_epoch_and_may_begin_later(client):
     rows = client.history(1)
     assert [row["epoch"] for row in rows] == [1, 2, 3]

@@ -13,13 +13,14 @@ from contextlib import closing
 from datetime import UTC
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from unittest.mock import patch
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from test_client import WRONG
 
 from nn import Array
 from service.cli import context
@@ -213,6 +214,16 @@ def test_frames_are_those_that_the_database_makes(remote: Client, home: Path):
         assert remote.steps(1) == near.steps(1)
         assert remote.ended() == near.ended()
         assert remote.ended("id = 1 or id = 5") == [1]
+
+
+@pytest.mark.parametrize(("question", "sentence"), WRONG)
+def test_a_question_of_the_wrong_kind_is_refused_as_beside_the_yard(remote: Client, question: Any, sentence: str):
+    with pytest.raises(InputError, match=sentence):
+        question(remote)
+
+
+def test_fields_come_as_a_list_too(remote: Client):
+    assert remote.stats("val_loss", ["optimizer", "seed"]) == remote.stats("val_loss", "optimizer, seed")
 
 
 def test_the_yard_is_seen_as_from_beside_it(remote: Client, home: Path):

@@ -260,7 +260,8 @@ def test_the_doctor_warns_of_what_is_not_protected(monkeypatch):
     monkeypatch.setenv("TRAINYARD_BROKER_URL", "redis://far.invalid")
     monkeypatch.setenv("TRAINYARD_DATABASE_URL", "postgresql://far.invalid/x")
     shown = " ".join(said("doctor").split())
-    assert "warning page it listens on 0.0.0.0, and whoever reaches it sees all runs; set TRAINYARD_HOST" in shown
+    assert "warning page it listens on 0.0.0.0 and asks for a token, which travels readable; outside a net" in shown
+    assert "whoever reaches it" not in shown
     assert "warning broker far.invalid is another machine and the URL has no password" in shown
     assert "warning broker messages to far.invalid are not encrypted" in shown
     assert "warning database far.invalid is another machine and need not encrypt" in shown
