@@ -10,14 +10,15 @@ from fastapi.templating import Jinja2Templates
 from starlette.concurrency import run_in_threadpool
 
 from service.errors import TrainyardError
-from service.web.access import CALLER, COOKIE, Access, set_cookie
+from service.web.access import CALLER, COOKIE, Access, Caller, set_cookie
 from service.web.problems import status_of
 
 
 def add_login(app: FastAPI, access: Access, templates: Jinja2Templates) -> None:
     @app.get("/login", response_class=HTMLResponse)
     def form(request: Request, next: str = "/") -> Response:
-        if request.scope.get(CALLER) is not None:
+        caller: Caller | None = request.scope.get(CALLER)
+        if caller is not None and caller.name is not None:
             return _on(request, next)
         return templates.TemplateResponse(request, "login.html", {"wrong": None, "next": next})
 
