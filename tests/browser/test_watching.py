@@ -26,6 +26,10 @@ LOOKED = """new Promise(done => {
     document.dispatchEvent(new Event("changed"));
 })"""
 UNTOUCHED = "window.untouched === true"
+SEEN = """seen => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => !seen });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""  # a tab behind another, which a browser without a window does not have
 
 
 def visit(page: Page, address: str) -> None:
@@ -247,6 +251,42 @@ def test_a_wrong_token_is_refused_and_a_right_one_lets_in_as_far_as_its_role_goe
         expect(page.get_by_label("Token")).to_be_visible()
 
 
+def test_back_after_logging_out_leads_to_the_login(yard: Yard, page: Page):
+    settings = yard.settings.model_copy(update={"require_tokens": True})
+    secret, _ = yard.client.create_token("wim", "viewer")
+    run = yard.client.submit(yard.spec(name="not for all", epochs=2))
+    with served(Client(settings), 0) as address:
+        page.goto(f"{address}/login")
+        page.get_by_label("Token").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Overview")).to_be_attached()
+        visit(page, f"{address}/runs/{run.id}")
+        page.get_by_role("button", name="Log out wim").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+        page.go_back()
+        expect(page).to_have_url(f"{address}/login")
+        for path in (f"/runs/{run.id}", "/datasets"):
+            page.get_by_label("Token").fill(secret)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("heading", name="Overview")).to_be_attached()
+            page.goto(address + path)
+            page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+            page.context.clear_cookies()
+            page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+            expect(page).to_have_url(f"{address}/login")
+
+
+def test_a_page_of_a_run_that_is_removed_says_that_it_is_gone(yard: Yard, url: str, page: Page):
+    one, gone = yard.completed(*(yard.client.submit(yard.spec(name="gone", epochs=2)).id for _ in range(2)))
+    visit(page, f"{url}/runs/{gone.id}")
+    beside = page.context.new_page()
+    visit(beside, f"{url}/compare?run={one.id}&run={gone.id}")
+    yard.client.remove([gone.id])
+    for tab in (page, beside):
+        expect(tab.get_by_role("alert")).to_contain_text(f"there is no run {gone.id};")
+        expect(tab.locator("#live")).to_have_text("")
+
+
 @contextmanager
 def served(client: Client, port: int) -> Iterator[str]:
     with _listen("127.0.0.1", port) as listener, _web(client, listener) as address:
@@ -297,6 +337,24 @@ def test_a_stream_that_fell_silent_is_opened_anew(url: str, page: Page):
     expect(page.locator("#live")).to_have_text("live")
 
 
+def test_tabs_that_nobody_sees_leave_the_connections_to_those_that_are_seen(yard: Yard, url: str, page: Page):
+    """A browser opens six to one host."""
+    tabs = [page, *(page.context.new_page() for _ in range(6))]
+    for tab in tabs:
+        visit(tab, f"{url}/runs")
+        with tab.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+            tab.evaluate(SEEN, False)
+        expect(tab.locator("#live")).to_have_text("paused")
+    run = yard.client.submit(yard.spec(name="unseen", epochs=2))
+    yard.completed(run.id)
+    row = page.locator(f"tr[data-key='{run.id}']")
+    expect(row).to_have_count(0)
+    page.evaluate(SEEN, True)
+    expect(row).to_contain_text("unseen")
+    expect(page.locator("#live")).to_have_text("live")
+    assert page.evaluate(UNTOUCHED)
+
+
 def test_a_connection_that_was_lost_is_found_again(yard: Yard, page: Page):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -331,6 +389,7 @@ def test_name_note_and_tags_are_edited_by_keyboard_while_the_run_trains(yard: Ya
     yard.client.edit(run.id, name="another's", tag=["theirs"])
     expect(page.locator("#glance .tile").first).not_to_have_text(before)
     expect(page.locator("#head h1")).to_contain_text("another's")
+    expect(page).to_have_title(f"Run {run.id} another's · Trainyard")
     expect(name).to_have_value("fine <b>")
     form.get_by_label("Note").fill("labels were\nshuffled")
     form.get_by_label("Tags").fill("both new no/good")

@@ -28,3 +28,5 @@ keepSelection(document.getElementById("chosen"));
 edit(document.getElementById("editing"));
 fetchLater(document.querySelector("[data-later]"));
 if (document.querySelector("[data-live]")) follow(document.getElementById("live"));
+else if (document.documentElement.dataset.csrf)  // whoever comes back to it may have logged out meanwhile
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
