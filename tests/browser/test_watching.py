@@ -91,6 +91,7 @@ def ask(page: Page, button: Locator, words: str) -> str:
     told = page.locator("#ask-told")
     expect(told).not_to_have_text(re.compile("^$|Asking"))
     answer = told.text_content() or ""
+    expect(dialog.get_by_role("button")).to_have_text(["Close"])  # a second click would ask again
     dialog.get_by_role("button", name="Close").click()
     return answer
 
@@ -177,6 +178,38 @@ def test_no_page_is_wider_than_its_window(yard: Yard, url: str, page: Page, widt
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
+def test_on_a_phone_nothing_is_cut_or_squeezed(yard: Yard, page: Page):
+    settings = yard.settings.model_copy(update={"require_tokens": True})
+    secret, _ = yard.client.create_token("a-person-of-a-long-name", "viewer")
+    run = yard.client.submit(yard.spec(name="wide", epochs=2), overrides=["optimizer.adam.learning_rate=1e30"])
+    assert yard.ended(run.id).state == "failed"
+    yard.client.edit(run.id, name="x" * 200)
+    yard.client.edit(run.id, name="narrow")
+    page.set_viewport_size({"width": 390, "height": 800})
+    with served(Client(settings), 0) as address:
+        page.goto(f"{address}/login")
+        page.get_by_label("Token").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Overview")).to_be_attached()
+        page.goto(f"{address}/runs/{run.id}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert box(page, ".side")["bottom"] <= box(page, "header nav")["top"]
+        assert box(page, "header nav")["bottom"] <= box(page, "header")["bottom"]
+        assert box(page, "#attempts .reason")["width"] >= 200
+        for path in ("/runs/999999", "/runs?where=state+%3D+done"):
+            page.goto(address + path)
+            wrong = page.get_by_role("alert")
+            assert wrong.evaluate("box => box.scrollWidth <= box.clientWidth"), path
+        field = page.get_by_label("Columns")
+        pictures = [shown(field, words) for words in ("a_b", "a b")]
+        assert pictures[0] != pictures[1]
+
+
+def shown(field: Locator, placeholder: str) -> bytes:
+    field.evaluate("(field, words) => { field.placeholder = words; }", placeholder)
+    return field.screenshot()
+
+
 def test_what_says_which_is_not_cut_and_boxes_are_as_large_as_what_is_in_them(yard: Yard, url: str, page: Page):
     asked = [(0.001, "a-name-that-is-long"), (0.002, "short")]
     one, two = yard.completed(
@@ -188,22 +221,19 @@ def test_what_says_which_is_not_cut_and_boxes_are_as_large_as_what_is_in_them(ya
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(f"{url}/runs/{one.id}")
     assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('#attempts .scroll'))")
-    assert height(page, ".log") < height(page, ".log ol") + 20
+    assert box(page, ".log")["height"] < box(page, ".log ol")["height"] + 20
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{url}/runs")
-    assert right(page, f"tr[data-key='{one.id}'] .state") <= right(page, ".scroll")
+    assert box(page, f"tr[data-key='{one.id}'] .state")["right"] <= box(page, ".scroll")["right"]
     page.goto(f"{url}/compare?run={one.id}&run={two.id}")
     heads = page.locator(".beside th[scope=row]")
     assert heads.count() > 4
     assert all(heads.evaluate_all("heads => heads.map(head => head.scrollWidth <= head.clientWidth)"))
 
 
-def height(page: Page, selector: str) -> float:
-    return float(page.locator(selector).evaluate("box => box.getBoundingClientRect().height"))
-
-
-def right(page: Page, selector: str) -> float:
-    return float(page.locator(selector).evaluate("box => box.getBoundingClientRect().right"))
+def box(page: Page, selector: str) -> dict[str, float]:
+    found: dict[str, float] = page.locator(selector).first.evaluate("box => box.getBoundingClientRect().toJSON()")
+    return found
 
 
 def test_values_are_read_off_a_curve_with_the_pointer(yard: Yard, url: str, page: Page):

@@ -117,7 +117,7 @@ def test_the_table_takes_the_expressions_of_the_command_line(browser: httpx.Clie
     assert 'aria-sort="ascending"><a class="sort"' in page
     wrong = browser.get("/runs", params={"where": "val_acuracy > 0.9"}).text
     assert "column 1: there is no field &#39;val_acuracy&#39;; did you mean &#39;val_accuracy&#39;?" in wrong
-    assert "\n  val_acuracy &gt; 0.9\n  ^^^^^^^^^^^" in wrong
+    assert ">  val_acuracy &gt; 0.9\n  ^^^^^^^^^^^" in wrong
     assert 'aria-invalid="true"' in wrong
 
 
