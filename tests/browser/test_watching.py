@@ -286,20 +286,21 @@ def test_back_after_logging_out_leads_to_the_login(yard: Yard, page: Page):
     secret, _ = yard.client.create_token("wim", "viewer")
     run = yard.client.submit(yard.spec(name="not for all", epochs=2))
     with served(Client(settings), 0) as address:
-        page.goto(f"{address}/login")
-        page.get_by_label("Token").fill(secret)
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="Overview")).to_be_attached()
-        visit(page, f"{address}/runs/{run.id}")
-        page.get_by_role("button", name="Log out wim").click()
-        expect(page.get_by_label("Token")).to_be_visible()
-        page.go_back()
-        expect(page).to_have_url(f"{address}/login")
-        for path in (f"/runs/{run.id}", "/datasets"):
+
+        def log_in(path: str) -> None:
+            page.goto(f"{address}/login")
             page.get_by_label("Token").fill(secret)
             page.keyboard.press("Enter")
             expect(page.get_by_role("heading", name="Overview")).to_be_attached()
             page.goto(address + path)
+
+        for path in (f"/runs/{run.id}", "/datasets"):
+            log_in(path)
+            page.get_by_role("button", name="Log out wim").click()
+            expect(page).to_have_url(f"{address}/login")
+            page.go_back()
+            expect(page).to_have_url(f"{address}/login")
+            log_in(path)  # and a page that was kept as it was, which this browser does not do
             page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
             page.context.clear_cookies()
             page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
