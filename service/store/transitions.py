@@ -74,7 +74,7 @@ class LeaseLost(TrainyardError):
 
 
 class NoSuchRun(InputError):
-    def __init__(self, run_id: int) -> None:
+    def __init__(self, run_id: int | str) -> None:
         super().__init__(f"there is no run {run_id}; `trainyard runs list` shows those there are")
 
 

@@ -26,6 +26,10 @@ LOOKED = """new Promise(done => {
     document.dispatchEvent(new Event("changed"));
 })"""
 UNTOUCHED = "window.untouched === true"
+SEEN = """seen => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => !seen });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""  # a tab behind another, which a browser without a window does not have
 
 
 def visit(page: Page, address: str) -> None:
@@ -87,6 +91,7 @@ def ask(page: Page, button: Locator, words: str) -> str:
     told = page.locator("#ask-told")
     expect(told).not_to_have_text(re.compile("^$|Asking"))
     answer = told.text_content() or ""
+    expect(dialog.get_by_role("button")).to_have_text(["Close"])  # a second click would ask again
     dialog.get_by_role("button", name="Close").click()
     return answer
 
@@ -173,6 +178,38 @@ def test_no_page_is_wider_than_its_window(yard: Yard, url: str, page: Page, widt
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
+def test_on_a_phone_nothing_is_cut_or_squeezed(yard: Yard, page: Page):
+    settings = yard.settings.model_copy(update={"require_tokens": True})
+    secret, _ = yard.client.create_token("a-person-of-a-long-name", "viewer")
+    run = yard.client.submit(yard.spec(name="wide", epochs=2), overrides=["optimizer.adam.learning_rate=1e30"])
+    assert yard.ended(run.id).state == "failed"
+    yard.client.edit(run.id, name="x" * 200)
+    yard.client.edit(run.id, name="narrow")
+    page.set_viewport_size({"width": 390, "height": 800})
+    with served(Client(settings), 0) as address:
+        page.goto(f"{address}/login")
+        page.get_by_label("Token").fill(secret)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Overview")).to_be_attached()
+        page.goto(f"{address}/runs/{run.id}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert box(page, ".side")["bottom"] <= box(page, "header nav")["top"]
+        assert box(page, "header nav")["bottom"] <= box(page, "header")["bottom"]
+        assert box(page, "#attempts .reason")["width"] >= 200
+        for path in ("/runs/999999", "/runs?where=state+%3D+done"):
+            page.goto(address + path)
+            wrong = page.get_by_role("alert")
+            assert wrong.evaluate("box => box.scrollWidth <= box.clientWidth"), path
+        field = page.get_by_label("Columns")
+        pictures = [shown(field, words) for words in ("a_b", "a b")]
+        assert pictures[0] != pictures[1]
+
+
+def shown(field: Locator, placeholder: str) -> bytes:
+    field.evaluate("(field, words) => { field.placeholder = words; }", placeholder)
+    return field.screenshot()
+
+
 def test_what_says_which_is_not_cut_and_boxes_are_as_large_as_what_is_in_them(yard: Yard, url: str, page: Page):
     asked = [(0.001, "a-name-that-is-long"), (0.002, "short")]
     one, two = yard.completed(
@@ -184,22 +221,19 @@ def test_what_says_which_is_not_cut_and_boxes_are_as_large_as_what_is_in_them(ya
     page.set_viewport_size({"width": 1280, "height": 800})
     page.goto(f"{url}/runs/{one.id}")
     assert page.evaluate("(box => box.scrollWidth <= box.clientWidth)(document.querySelector('#attempts .scroll'))")
-    assert height(page, ".log") < height(page, ".log ol") + 20
+    assert box(page, ".log")["height"] < box(page, ".log ol")["height"] + 20
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{url}/runs")
-    assert right(page, f"tr[data-key='{one.id}'] .state") <= right(page, ".scroll")
+    assert box(page, f"tr[data-key='{one.id}'] .state")["right"] <= box(page, ".scroll")["right"]
     page.goto(f"{url}/compare?run={one.id}&run={two.id}")
     heads = page.locator(".beside th[scope=row]")
     assert heads.count() > 4
     assert all(heads.evaluate_all("heads => heads.map(head => head.scrollWidth <= head.clientWidth)"))
 
 
-def height(page: Page, selector: str) -> float:
-    return float(page.locator(selector).evaluate("box => box.getBoundingClientRect().height"))
-
-
-def right(page: Page, selector: str) -> float:
-    return float(page.locator(selector).evaluate("box => box.getBoundingClientRect().right"))
+def box(page: Page, selector: str) -> dict[str, float]:
+    found: dict[str, float] = page.locator(selector).first.evaluate("box => box.getBoundingClientRect().toJSON()")
+    return found
 
 
 def test_values_are_read_off_a_curve_with_the_pointer(yard: Yard, url: str, page: Page):
@@ -245,6 +279,43 @@ def test_a_wrong_token_is_refused_and_a_right_one_lets_in_as_far_as_its_role_goe
         expect(page.get_by_text("Edit name, note and tags")).to_have_count(0)
         page.get_by_role("button", name="Log out vera").click()
         expect(page.get_by_label("Token")).to_be_visible()
+
+
+def test_back_after_logging_out_leads_to_the_login(yard: Yard, page: Page):
+    settings = yard.settings.model_copy(update={"require_tokens": True})
+    secret, _ = yard.client.create_token("wim", "viewer")
+    run = yard.client.submit(yard.spec(name="not for all", epochs=2))
+    with served(Client(settings), 0) as address:
+
+        def log_in(path: str) -> None:
+            page.goto(f"{address}/login")
+            page.get_by_label("Token").fill(secret)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("heading", name="Overview")).to_be_attached()
+            page.goto(address + path)
+
+        for path in (f"/runs/{run.id}", "/datasets"):
+            log_in(path)
+            page.get_by_role("button", name="Log out wim").click()
+            expect(page).to_have_url(f"{address}/login")
+            page.go_back()
+            expect(page).to_have_url(f"{address}/login")
+            log_in(path)  # and a page that was kept as it was, which this browser does not do
+            page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+            page.context.clear_cookies()
+            page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+            expect(page).to_have_url(f"{address}/login")
+
+
+def test_a_page_of_a_run_that_is_removed_says_that_it_is_gone(yard: Yard, url: str, page: Page):
+    one, gone = yard.completed(*(yard.client.submit(yard.spec(name="gone", epochs=2)).id for _ in range(2)))
+    visit(page, f"{url}/runs/{gone.id}")
+    beside = page.context.new_page()
+    visit(beside, f"{url}/compare?run={one.id}&run={gone.id}")
+    yard.client.remove([gone.id])
+    for tab in (page, beside):
+        expect(tab.get_by_role("alert")).to_contain_text(f"there is no run {gone.id};")
+        expect(tab.locator("#live")).to_have_text("")
 
 
 @contextmanager
@@ -297,6 +368,24 @@ def test_a_stream_that_fell_silent_is_opened_anew(url: str, page: Page):
     expect(page.locator("#live")).to_have_text("live")
 
 
+def test_tabs_that_nobody_sees_leave_the_connections_to_those_that_are_seen(yard: Yard, url: str, page: Page):
+    """A browser opens six to one host."""
+    tabs = [page, *(page.context.new_page() for _ in range(6))]
+    for tab in tabs:
+        visit(tab, f"{url}/runs")
+        with tab.expect_event("requestfailed", lambda request: request.url.endswith("/events")):
+            tab.evaluate(SEEN, False)
+        expect(tab.locator("#live")).to_have_text("paused")
+    run = yard.client.submit(yard.spec(name="unseen", epochs=2))
+    yard.completed(run.id)
+    row = page.locator(f"tr[data-key='{run.id}']")
+    expect(row).to_have_count(0)
+    page.evaluate(SEEN, True)
+    expect(row).to_contain_text("unseen")
+    expect(page.locator("#live")).to_have_text("live")
+    assert page.evaluate(UNTOUCHED)
+
+
 def test_a_connection_that_was_lost_is_found_again(yard: Yard, page: Page):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -331,6 +420,7 @@ def test_name_note_and_tags_are_edited_by_keyboard_while_the_run_trains(yard: Ya
     yard.client.edit(run.id, name="another's", tag=["theirs"])
     expect(page.locator("#glance .tile").first).not_to_have_text(before)
     expect(page.locator("#head h1")).to_contain_text("another's")
+    expect(page).to_have_title(f"Run {run.id} another's · Trainyard")
     expect(name).to_have_value("fine <b>")
     form.get_by_label("Note").fill("labels were\nshuffled")
     form.get_by_label("Tags").fill("both new no/good")

@@ -117,7 +117,7 @@ def test_the_table_takes_the_expressions_of_the_command_line(browser: httpx.Clie
     assert 'aria-sort="ascending"><a class="sort"' in page
     wrong = browser.get("/runs", params={"where": "val_acuracy > 0.9"}).text
     assert "column 1: there is no field &#39;val_acuracy&#39;; did you mean &#39;val_accuracy&#39;?" in wrong
-    assert "\n  val_acuracy &gt; 0.9\n  ^^^^^^^^^^^" in wrong
+    assert ">  val_acuracy &gt; 0.9\n  ^^^^^^^^^^^" in wrong
     assert 'aria-invalid="true"' in wrong
 
 
@@ -211,8 +211,29 @@ def test_a_comparison_shows_differences_and_best_values(browser: httpx.Client):
     words = text(browser.get("/compare?run=1&run=2").text)
     assert "optimizer.adam.learning_rate" in words
     assert "1e+30" in words
-    assert "Select two runs or more" in text(browser.get("/compare?run=1").text)
+    for path in ("/compare?run=1", "/compare?run=1&run=1"):
+        assert "You named one run, and there is nothing to compare it with. Select two runs or more" in text(
+            browser.get(path).text
+        )
     assert "there is no run 99" in text(browser.get("/compare?run=1&run=99").text)
+
+
+def test_a_comparison_says_when_more_runs_fit(browser: httpx.Client, monkeypatch: pytest.MonkeyPatch):
+    said = "More runs fit; these are the newest"
+    assert f"hidden>{said}" in browser.get("/compare?where=id<4").text
+    monkeypatch.setattr("service.web.pages.compare.MOST_SELECTED", 2)
+    page = browser.get("/compare?where=id<4").text
+    assert f"data-live>{said} 2." in page
+    assert re.findall(r'<th scope="col" class="n"><a href="/runs/(\d+)"', page) == ["2", "3"]
+    assert f"hidden>{said}" in browser.get("/compare?where=id<3").text
+
+
+@pytest.mark.parametrize("number", ["abc", "-1", "1e9", "99999999999", "²"])
+def test_what_is_no_number_of_a_run_is_told_as_a_run_that_is_not_there(browser: httpx.Client, number: str):
+    for path in ("/runs/{}", "/runs/{}/inside", "/runs/{}/log", "/compare?run=1&run={}", "/runs?after={}"):
+        answer = browser.get(path.format(number))
+        assert answer.status_code == 404
+        assert f"there is no run {number};" in answer.text
 
 
 def test_texts_of_people_are_shown_and_never_run(home: Yard, browser: httpx.Client):

@@ -18,12 +18,13 @@ from service.web.pages.runs import MOST_SELECTED, shown_value
 def values(client: Client, run_ids: Sequence[int], where: str, metric: str) -> dict[str, Any]:
     """`where` is asked if no runs are named."""
     page: dict[str, Any] = {
-        "where": where.strip(), "metric": metric.strip(), "ids": list(run_ids), "error": None, "found": None,
-        "chart": None, "threads": None, "metrics": [], "names": [], "differences": [],
+        "where": where.strip(), "metric": metric.strip(), "ids": list(dict.fromkeys(run_ids)), "error": None,
+        "found": None, "chart": None, "threads": None, "metrics": [], "names": [], "differences": [], "more": False,
     }  # fmt: skip
     try:
         if not run_ids and page["where"]:
-            page["ids"] = sorted(run.id for run in client.runs(page["where"], limit=MOST_SELECTED))
+            fitting = [run.id for run in client.runs(page["where"], limit=MOST_SELECTED + 1)]
+            page |= {"ids": sorted(fitting[:MOST_SELECTED]), "more": len(fitting) > MOST_SELECTED}
         if len(page["ids"]) < 2:
             return page
         found = client.compare(page["ids"], page["metric"] or None)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
-from fastapi import Path as FromPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from service.client import Client
 from service.display import age, duration, number, size
-from service.errors import TrainyardError
+from service.errors import TrainyardError, printable
 from service.roles import Role
+from service.store.transitions import NoSuchRun
 from service.web.access import CALLER, Caller
 from service.web.heavy import Judges
 from service.web.pages import compare, datasets, inside, overview, run, runs, workers
@@ -30,9 +32,18 @@ FILES = {"style.css": "text/css", "icon.svg": "image/svg+xml", "theme.js": "text
 }
 MOST_RUNS = 2**31 - 1
 LONGEST = 2000  # characters of an expression
-Numbers = Annotated[list[Annotated[int, Query(ge=0, le=MOST_RUNS)]], Query(max_length=runs.MOST_SELECTED)]
-RunNumber = Annotated[int, FromPath(ge=0, le=MOST_RUNS)]
 Text = Annotated[str, Query(max_length=LONGEST)]
+
+
+def _run_number(run_id: str) -> int:
+    """Raises NoSuchRun for what is no number of a run: whoever types an address is told so, and nothing of types."""
+    if not re.fullmatch("[0-9]{1,10}", run_id) or int(run_id) > MOST_RUNS:
+        raise NoSuchRun(printable(run_id))
+    return int(run_id)
+
+
+RunNumber = Annotated[int, BeforeValidator(_run_number)]
+Numbers = Annotated[list[RunNumber], Query(max_length=runs.MOST_SELECTED)]
 
 
 class Pages:
@@ -82,8 +93,8 @@ def add_pages(app: FastAPI, client: Client, judges: Judges) -> Pages:
         where: Text = "",
         sort: Text = "",
         columns: Text = "",
-        after: Annotated[int | None, Query(ge=0, le=MOST_RUNS)] = None,
-        before: Annotated[int | None, Query(ge=0, le=MOST_RUNS)] = None,
+        after: RunNumber | None = None,
+        before: RunNumber | None = None,
         select: Annotated[str, Query(max_length=LONGEST)] = "",
     ) -> Response:
         return pages.show(request, "runs.html", runs.values(client, where, sort, columns, after, before, select))

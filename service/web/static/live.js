@@ -25,7 +25,7 @@ export function follow(sign) {
     sign.dataset.state = state;
     sign.lastElementChild.textContent = words;
   };
-  const open = () => source.readyState === EventSource.OPEN;
+  const open = () => source?.readyState === EventSource.OPEN;
   const soon = () => {
     if (timer || document.hidden) return;
     timer = setTimeout(async () => {
@@ -35,7 +35,7 @@ export function follow(sign) {
       anew = false;
       const seen = await look(asked ? "no-cache" : "default");
       anew ||= asked && !seen;
-      if (!seen) show("lost", "reconnecting…");
+      if (!seen && source) show("lost", "reconnecting…");
       if (open()) seen ? show("live", "live") : soon();  // nobody else asks again while nothing happens
     }, Math.max(0, looked + PAUSE - Date.now()));
   };
@@ -44,15 +44,21 @@ export function follow(sign) {
     clearTimeout(silence);
     silence = setTimeout(lost, SILENCE);
   };
+  const close = (state, words) => {
+    source?.close();
+    source = null;
+    for (const waiting of [timer, retry, silence]) clearTimeout(waiting);
+    timer = null;
+    show(state, words);
+  };
   const lost = () => {  // connecting is not left to the browser, which gives up on some errors and waits on for others
-    source.close();
-    clearTimeout(silence);
-    clearTimeout(retry);
-    show("lost", "reconnecting…");
+    close("lost", "reconnecting…");
     retry = setTimeout(connect, waits);
     waits = Math.min(2 * waits, LAST_WAIT);
+    freshly();  // whoever is no longer logged in is told so by the page, not by the stream
   };
   const connect = () => {
+    clearTimeout(retry);
     source = new EventSource(`${root}/api/v1/events`);
     heard();
     source.onopen = () => { waits = FIRST_WAIT; heard(); show("live", "live"); freshly(); };
@@ -63,11 +69,14 @@ export function follow(sign) {
       source.addEventListener(name, (event) => { heard(); if (concerns(name, event)) soon(); });
     }
   };
-  document.addEventListener("visibilitychange", soon);
+  const rest = () => close("off", "paused");
+  // A browser opens six connections to one host, for all of its tabs: those that nobody sees hold none.
+  const attend = () => { if (document.hidden) rest(); else if (!source) connect(); };
+  document.addEventListener("visibilitychange", attend);
   document.addEventListener("changed", soon);
-  addEventListener("pagehide", () => { clearTimeout(retry); clearTimeout(silence); source.close(); });
-  addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
-  connect();
+  addEventListener("pagehide", rest);
+  addEventListener("pageshow", attend);
+  attend();
 }
 
 async function look(cache) {
@@ -75,13 +84,14 @@ async function look(cache) {
   try {
     answer = await fetch(location.href, { cache, headers: { Accept: "text/html" } });
   } catch { return false; }  // the sign says so, and the next event tries again
-  if (answer.redirected && new URL(answer.url).pathname.endsWith("/login")) { location.reload(); return true; }
+  const login = answer.redirected && new URL(answer.url).pathname.endsWith("/login");
+  if (login || answer.status === 404) { location.reload(); return true; }
   if (!answer.ok) return answer.status < 500;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const other = fresh.getElementById(part.id);
-    if (other) morph(part, other);
-  }
+  const parts = [...document.querySelectorAll("[data-live]")].map((part) => [part, fresh.getElementById(part.id)]);
+  if (parts.some(([, other]) => !other)) { location.reload(); return true; }  // a compared run was removed
+  for (const [part, other] of parts) morph(part, other);
+  if (document.title !== fresh.title) document.title = fresh.title;
   for (const part of document.querySelectorAll("[data-later]")) {
     const other = fresh.getElementById(part.id);
     if (other && part.dataset.ready !== other.dataset.ready) {

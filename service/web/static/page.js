@@ -28,3 +28,7 @@ keepSelection(document.getElementById("chosen"));
 edit(document.getElementById("editing"));
 fetchLater(document.querySelector("[data-later]"));
 if (document.querySelector("[data-live]")) follow(document.getElementById("live"));
+else if (document.documentElement.dataset.csrf) {  // whoever comes back to it may have logged out meanwhile
+  const back = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+  addEventListener("pageshow", ({ persisted }) => { if (persisted || back) location.reload(); });
+}
