@@ -38,16 +38,16 @@ function ask(dialog, { action, what, targets, number }) {
   field.querySelector("span").textContent = "Slots";
   field.querySelector("input").value = number ?? 1;
   yes.textContent = verb;
-  yes.hidden = false;
+  yes.hidden = yes.disabled = false;
   no.textContent = "Not now";
+  no.onclick = () => dialog.close();
   dialog.querySelector("form").onsubmit = async (event) => {
-    if (event.submitter?.value !== "yes") return;  // the dialog closes
     event.preventDefault();
     yes.disabled = no.disabled = true;
     told.textContent = "Asking the yard …";
     told.textContent = await tell(action, what, names, Number(field.querySelector("input").value));
-    yes.disabled = no.disabled = false;
-    yes.hidden = true;
+    no.disabled = false;
+    yes.hidden = true;  // and disabled still: Enter in a field asks no second time
     no.textContent = "Close";
     no.focus();
     document.dispatchEvent(new CustomEvent("changed"));
