@@ -35,6 +35,7 @@ class Model:
     expired: bool = False
     waits: bool = False  # for its back-off to pass
     losses: list[float] = field(default_factory=list)  # of epochs 1, 2, …
+    epoch: int = 0  # the last; after a retry none is done, for these runs have no checkpoints
 
     def ended_so(self, attempt: int, *outcomes: Outcome) -> bool:
         """To tell an end again is allowed, and changes nothing."""
@@ -86,7 +87,7 @@ class Yard(RuleBasedStateMachine):
         run.attempt += 1
         run.state, run.expired = State.RUNNING, False
         run.outcomes.append(None)
-        assert (claim.run_id, claim.attempt, claim.epoch) == (best, run.attempt, len(run.losses))
+        assert (claim.run_id, claim.attempt, claim.epoch) == (best, run.attempt, run.epoch)
 
     def pick(self, data, *states):
         """A run, more often than not in one of these states."""
@@ -122,6 +123,7 @@ class Yard(RuleBasedStateMachine):
             assert wish is run.wish
             run.expired = False
             run.losses.append(value)
+            run.epoch = epoch
 
     @any_runs
     @rule(data=strategies.data(), outcome=strategies.sampled_from(FINAL))
@@ -218,6 +220,7 @@ class Yard(RuleBasedStateMachine):
         if self.refused(run.state not in (State.FAILED, State.CANCELLED), self.yard.retry, run_id):
             return
         run.state, run.waits, run.max_attempts = State.QUEUED, False, run.attempt + run.spec_attempts
+        run.epoch = 0
 
     @invariant()
     def the_store_tells_what_happened(self):
@@ -229,7 +232,7 @@ class Yard(RuleBasedStateMachine):
                 self.compare(session, record, self.runs[record.id], record.id in expired)
 
     def compare(self, session, record, run, expired):
-        assert (record.state, record.attempt, record.epoch) == (run.state, run.attempt, len(run.losses))
+        assert (record.state, record.attempt, record.epoch) == (run.state, run.attempt, run.epoch)
         assert (record.finished is not None) is run.state.ended
         assert expired is run.expired
         assert (session.get(Run, record.id).lease_until is not None) is (run.state is State.RUNNING)
