@@ -273,10 +273,9 @@ def test_a_wrong_token_is_refused_and_a_right_one_lets_in_as_far_as_its_role_goe
         expect(page.get_by_role("alert")).to_contain_text("this token is not valid")
         page.get_by_label("Token").fill(secret)
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name="Overview")).to_be_attached()
-        expect(page.locator("#live")).to_have_text("live")
-        page.goto(f"{address}/workers")
+        expect(page).to_have_url(f"{address}/workers")
         expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+        expect(page.locator("#live")).to_have_text("live")
         expect(page.get_by_role("button", name="Drain")).to_have_count(0)
         page.goto(f"{address}/runs/{run.id}")
         expect(page.get_by_role("heading", name="Curves")).to_be_visible()
@@ -303,12 +302,12 @@ def test_back_after_logging_out_leads_to_the_login(yard: Yard, page: Page):
             page.get_by_role("button", name="Log out wim").click()
             expect(page).to_have_url(f"{address}/login")
             page.go_back()
-            expect(page).to_have_url(f"{address}/login")
+            expect(page).to_have_url(f"{address}/login?next={path}")
             log_in(path)  # and a page that was kept as it was, which this browser does not do
             page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
             page.context.clear_cookies()
             page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
-            expect(page).to_have_url(f"{address}/login")
+            expect(page).to_have_url(f"{address}/login?next={path}")
 
 
 def test_a_page_of_a_run_that_is_removed_says_that_it_is_gone(yard: Yard, url: str, page: Page):
