@@ -96,7 +96,7 @@ class Room:
     def __init__(self, unsent: BoundedSemaphore) -> None:
         if not unsent.acquire(blocking=False):
             raise Busy("sends other exports")
-        self._given_back = weakref.finalize(self, unsent.release)  # also if there is no file, or nobody begins to send it
+        self._given_back = weakref.finalize(self, unsent.release)  # also if no file is made, or none is sent
         self.file = cast(BinaryIO, tempfile.TemporaryFile(prefix="trainyard-"))  # noqa: SIM115 - `close` closes it
 
     def write(self, client: Client, run_ids: Sequence[int], with_data: bool) -> None:
